@@ -1,0 +1,273 @@
+"""The spiking graph: what the converter makes, a model file holds and every backend runs.
+
+Plain frozen data, no behaviour beyond shapes and checks. The meaning of each field is
+in docs/architecture.md; the bytes are in docs/format.md. Arrays are NumPy, read-only,
+and laid out (height, width, channels): neuron ``(y, x, c)`` has index
+``(y * width + x) * channels + c``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import IntEnum
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Shape = tuple[int, int, int]  # height, width, channels
+
+
+class Compare(IntEnum):
+    """When a membrane fires."""
+
+    GREATER = 0
+    GREATER_OR_EQUAL = 1
+
+
+class Reset(IntEnum):
+    """What a spike does to the membrane."""
+
+    NONE = 0
+    TO_VALUE = 1
+    SUBTRACT = 2
+
+
+class Rounding(IntEnum):
+    """How a decayed membrane becomes an integer. NONE: the membrane does not decay."""
+
+    NONE = 0
+    NEAREST = 1  # ties up: floor(v * decay / 2**30 + 1/2)
+    FLOOR = 2
+    TOWARD_ZERO = 3
+
+
+# ---- neurons ---------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class LevelInput:
+    """Input that keeps integer levels; an event changes one."""
+
+    level_min: int
+    level_max: int
+
+
+@dataclass(frozen=True)
+class SpikeInput:
+    """Input that passes events on.
+
+    ``budget`` bounds the sum of absolute event values in one tick.
+    """
+
+    value_min: int
+    value_max: int
+    budget: int
+
+
+@dataclass(frozen=True)
+class Activation:
+    """Level ``clip(floor((U + step // 2) / step), level_min, level_max)``; sends differences.
+
+    ``step``: int32 array of length channels, or of all neurons, at least 1.
+    """
+
+    step: NDArray[np.int32]
+    level_min: int
+    level_max: int
+
+
+@dataclass(frozen=True)
+class MaxPool:
+    """Level: the greatest source level in the window; the level range is the source's."""
+
+    level_min: int
+    level_max: int
+
+
+@dataclass(frozen=True)
+class Accumulator:
+    """A readout: integrates, never sends."""
+
+
+@dataclass(frozen=True)
+class IntegrateAndFire:
+    """IF and LIF. Parameter arrays: int32 of length channels, or of all neurons.
+
+    ``decay`` is in units of 2**-30 and at most 2**30; ``drive`` is the constant input of
+    a tick. ``max_spikes`` is the most spikes one neuron sends in a tick (1 unless reset
+    subtracts).
+    """
+
+    threshold: NDArray[np.int32]
+    decay: NDArray[np.int32]
+    drive: NDArray[np.int32]
+    reset_value: NDArray[np.int32]
+    compare: Compare
+    reset: Reset
+    rounding: Rounding
+    max_spikes: int
+    membrane_min: int
+    membrane_max: int
+
+
+Neuron = LevelInput | SpikeInput | Activation | MaxPool | Accumulator | IntegrateAndFire
+
+
+@dataclass(frozen=True)
+class Population:
+    """Neurons of one kind.
+
+    ``initial`` is what reset copies: int32 array of ``shape``, accumulators or membranes,
+    None for inputs and max pools. ``initial_level``: int32 array of ``shape`` for kinds
+    with levels, None otherwise (an event-counting input starts from no events, so its
+    initial level is the table's first column).
+    ``accumulator_bits`` is 16 or 32, as the bound proof allows; 0 where there is none.
+    """
+
+    name: str
+    shape: Shape
+    neuron: Neuron
+    initial: NDArray[np.int32] | None = None
+    initial_level: NDArray[np.int32] | None = None
+    accumulator_bits: int = 0
+
+    @property
+    def size(self) -> int:
+        """Number of neurons."""
+        return self.shape[0] * self.shape[1] * self.shape[2]
+
+
+# ---- connections -----------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Dense:
+    """``weight``: int8 array (source neurons, target neurons); the target is (1, 1, N)."""
+
+    weight: NDArray[np.int8]
+
+
+@dataclass(frozen=True)
+class Convolution:
+    """``weight``: int8 array (source channels, kernel height, kernel width, target channels // groups).
+
+    Target channel ``g * (target channels // groups) + k`` belongs to group ``g``, as do
+    source channels ``g * (source channels // groups) + j``. ``padding`` is (top, left).
+    """
+
+    weight: NDArray[np.int8]
+    stride: tuple[int, int] = (1, 1)
+    dilation: tuple[int, int] = (1, 1)
+    padding: tuple[int, int] = (0, 0)
+    groups: int = 1
+
+
+@dataclass(frozen=True)
+class SumPool:
+    """Adds up a window, channel by channel."""
+
+    kernel: tuple[int, int]
+    stride: tuple[int, int]
+    padding: tuple[int, int] = (0, 0)
+    dilation: tuple[int, int] = (1, 1)
+
+
+@dataclass(frozen=True)
+class OneToOne:
+    """Equal shapes; ``weight``: int16 array (channels,)."""
+
+    weight: NDArray[np.int16]
+
+
+@dataclass(frozen=True)
+class MaxPoolWindow:
+    """The window of a max pool population."""
+
+    kernel: tuple[int, int]
+    stride: tuple[int, int]
+    padding: tuple[int, int] = (0, 0)
+    dilation: tuple[int, int] = (1, 1)
+
+
+Connection = Dense | Convolution | SumPool | OneToOne | MaxPoolWindow
+
+
+@dataclass(frozen=True)
+class Projection:
+    """A connection from one population to a later one, both by number."""
+
+    source: int
+    target: int
+    connection: Connection
+
+
+# ---- input, self-test, graph -----------------------------------------------
+
+
+@dataclass(frozen=True)
+class EventCounts:
+    """Front end that counts sensor events into levels.
+
+    ``table``: int16 array (slices * polarities, saturation + 1), the level of a count.
+    ``polarities``: 1 counts both together, 2 apart. A window is ``slices`` slices of
+    ``slice_ticks`` ticks.
+    """
+
+    polarities: int
+    slices: int
+    slice_ticks: int
+    saturation: int
+    table: NDArray[np.int16]
+
+
+@dataclass(frozen=True)
+class InputSpec:
+    """Ticks, windows and the event front end. ``window_ticks`` 0: samples end from outside."""
+
+    tick_us: int = 1
+    window_ticks: int = 0
+    event_counts: EventCounts | None = None
+
+
+@dataclass(frozen=True)
+class SelfTest:
+    """Events (dtype ``CORE_EVENT``) and the CRC-32 of the scores they must give."""
+
+    events: NDArray[Any]
+    digest: int
+
+
+# The core's es_event: tick, then the input neuron (or sensor pixel and polarity), then the value.
+CORE_EVENT = np.dtype(
+    [("tick", "<u4"), ("x", "<u2"), ("y", "<u2"), ("channel", "<u2"), ("value", "<i2")]
+)
+
+
+@dataclass(frozen=True)
+class Graph:
+    """A network: populations in topological order, projections sorted by (source, target).
+
+    The first population is the input, the last one the output. ``metadata`` is JSON for
+    hosts (docs/metadata.md); ``source_hash`` is the SHA-256 of the imported file.
+    """
+
+    populations: tuple[Population, ...]
+    projections: tuple[Projection, ...]
+    input: InputSpec = field(default_factory=InputSpec)
+    metadata: dict[str, Any] = field(default_factory=dict)
+    source_hash: bytes = bytes(32)
+    self_test: SelfTest | None = None
+
+    def incoming(self, population: int) -> list[Projection]:
+        """Projections that end in a population."""
+        return [projection for projection in self.projections if projection.target == population]
+
+    def outgoing(self, population: int) -> list[Projection]:
+        """Projections that leave a population."""
+        return [projection for projection in self.projections if projection.source == population]
+
+    @property
+    def is_spiking(self) -> bool:
+        """Whether any population integrates and fires."""
+        return any(isinstance(p.neuron, IntegrateAndFire) for p in self.populations)
