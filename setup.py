@@ -1,0 +1,34 @@
+"""Builds the two extension modules from the C core; everything else is in pyproject.toml."""
+
+import sys
+from pathlib import Path
+
+from Cython.Build import cythonize
+from setuptools import Extension, setup
+
+ROOT = Path(__file__).parent
+CORE = sorted(str(path.relative_to(ROOT)) for path in (ROOT / "edgespike/core").glob("*.c"))
+HEADERS = sorted(str(path.relative_to(ROOT)) for path in (ROOT / "edgespike/core").glob("*.h"))
+FLAGS = [] if sys.platform == "win32" else ["-std=c99", "-O3", "-g0"]
+
+
+def extension(name: str) -> Extension:
+    return Extension(
+        f"edgespike.{name}",
+        [f"edgespike/{name}.pyx", *CORE],
+        include_dirs=["edgespike/core"],
+        depends=HEADERS,
+        extra_compile_args=FLAGS,
+        define_macros=[("Py_LIMITED_API", "0x030B0000")],
+        py_limited_api=True,
+    )
+
+
+setup(
+    ext_modules=cythonize(
+        [extension(name) for name in ("_core", "_link") if (ROOT / f"edgespike/{name}.pyx").exists()],
+        build_dir="build/cython",
+        language_level=3,
+    ),
+    options={"bdist_wheel": {"py_limited_api": "cp311"}},
+)
