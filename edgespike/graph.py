@@ -195,11 +195,17 @@ Connection = Dense | Convolution | SumPool | OneToOne | MaxPoolWindow
 
 @dataclass(frozen=True)
 class Projection:
-    """A connection from one population to a later one, both by number."""
+    """A connection from one population to a later one, both by number.
+
+    An event of value ``p`` adds ``(weight * p) << shift`` to a target. ``shift`` is 0 to
+    15, and 0 unless the target integrates and fires: it gives membranes that decay the
+    fractional bits that int8 weights have not.
+    """
 
     source: int
     target: int
     connection: Connection
+    shift: int = 0
 
 
 # ---- input, self-test, graph -----------------------------------------------
