@@ -7,14 +7,14 @@ is stable and meant for programs; ``exit_code`` is what the command line returns
 from __future__ import annotations
 
 __all__ = [
+    "BudgetError",
+    "DataError",
+    "DeviceError",
     "EdgespikeError",
+    "MismatchError",
     "ModelError",
     "UnsupportedError",
-    "DataError",
     "UsageError",
-    "DeviceError",
-    "BudgetError",
-    "MismatchError",
 ]
 
 

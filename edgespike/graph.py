@@ -245,9 +245,7 @@ class SelfTest:
 
 
 # The core's es_event: tick, then the input neuron (or sensor pixel and polarity), then the value.
-CORE_EVENT = np.dtype(
-    [("tick", "<u4"), ("x", "<u2"), ("y", "<u2"), ("channel", "<u2"), ("value", "<i2")]
-)
+CORE_EVENT = np.dtype([("tick", "<u4"), ("x", "<u2"), ("y", "<u2"), ("channel", "<u2"), ("value", "<i2")])
 
 
 @dataclass(frozen=True)

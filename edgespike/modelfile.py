@@ -1,0 +1,467 @@
+"""Writes and reads ``.esg`` model files. The bytes are described in docs/format.md."""
+
+from __future__ import annotations
+
+import json
+import os
+import struct
+import tempfile
+import zlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgespike.arena import align, level_bytes, one_shot_bytes, streaming_bytes
+from edgespike.errors import DataError, ModelError
+from edgespike.graph import (
+    CORE_EVENT,
+    Accumulator,
+    Activation,
+    Compare,
+    Connection,
+    Convolution,
+    Dense,
+    EventCounts,
+    Graph,
+    InputSpec,
+    IntegrateAndFire,
+    LevelInput,
+    MaxPool,
+    MaxPoolWindow,
+    Neuron,
+    OneToOne,
+    Population,
+    Projection,
+    Reset,
+    Rounding,
+    SelfTest,
+    Shape,
+    SpikeInput,
+    SumPool,
+)
+
+__all__ = ["decode_model", "encode_model", "read_model", "write_model"]
+
+MAGIC = b"\x89ESG\r\n\x1a\n"
+VERSION = (1, 0)
+SECTIONS = ("POPS", "PROJ", "PARM", "WGTS", "INIT", "INPT", "META", "TEST")
+HEADER = struct.Struct("<8sHHIIHHHHII12x32s")
+SECTION = struct.Struct("<4sIII")
+POPULATION = struct.Struct("<BBBBHHHxxiiIIIBBBxiiIHH12x")
+PROJECTION = struct.Struct("<BBBBHHHHHHHHHHHxxII12x")
+INPUT = struct.Struct("<BBHHHIIIH10x")
+TEST = struct.Struct("<III4x")
+NEURON_KINDS = (LevelInput, SpikeInput, Activation, MaxPool, Accumulator, IntegrateAndFire)
+CONNECTION_KINDS = (Dense, Convolution, SumPool, OneToOne, MaxPoolWindow)
+
+
+def write_model(graph: Graph, path: str | os.PathLike[str]) -> int:
+    """Write a model file and return its size in bytes.
+
+    The file appears whole or not at all: it is written beside and renamed.
+    """
+    target = Path(path)
+    data = encode_model(graph)
+    try:
+        descriptor, beside = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
+    except OSError as error:
+        raise DataError(
+            f"cannot write {target}: {error.strerror}",
+            "choose a folder that exists and that you may write to",
+        ) from error
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(data)
+        Path(beside).chmod(0o644)
+        Path(beside).replace(target)
+    except OSError as error:
+        Path(beside).unlink(missing_ok=True)
+        raise DataError(
+            f"cannot write {target}: {error.strerror}", "free some space or choose another folder"
+        ) from error
+    return len(data)
+
+
+def read_model(path: str | os.PathLike[str]) -> Graph:
+    """Read and check a model file.
+
+    Raises:
+        ModelError: the file is missing, is no model, or is corrupted.
+    """
+    return decode_model(read_model_bytes(path))
+
+
+def read_model_bytes(path: str | os.PathLike[str]) -> bytes:
+    """The bytes of a model file, unchecked."""
+    try:
+        return Path(path).read_bytes()
+    except OSError as error:
+        raise ModelError(
+            f"cannot read the model {path}: {error.strerror}", "check the path", "model-missing"
+        ) from error
+
+
+# ---- writing ----------------------------------------------------------------
+
+
+class _Blob:
+    """A section that grows: parts start at multiples of `alignment`."""
+
+    def __init__(self, alignment: int) -> None:
+        self.data = bytearray()
+        self.alignment = alignment
+
+    def add(self, part: bytes) -> int:
+        self.data += bytes(-len(self.data) % self.alignment)
+        offset = len(self.data)
+        self.data += part
+        return offset
+
+
+def encode_model(graph: Graph) -> bytes:
+    """The bytes of a model file."""
+    parameters, weights, initial = _Blob(4), _Blob(16), _Blob(16)
+    populations = b"".join(
+        _encode_population(graph, number, parameters, initial) for number in range(len(graph.populations))
+    )
+    projections = b"".join(_encode_projection(projection, weights) for projection in graph.projections)
+    bodies = (
+        populations,
+        projections,
+        bytes(parameters.data),
+        bytes(weights.data),
+        bytes(initial.data),
+        _encode_input(graph),
+        json.dumps(graph.metadata, separators=(",", ":"), sort_keys=True, ensure_ascii=False).encode(),
+        _encode_self_test(graph.self_test, graph.populations[-1].size),
+    )
+    return _assemble(graph, bodies)
+
+
+def _assemble(graph: Graph, bodies: tuple[bytes, ...]) -> bytes:
+    table = b""
+    content = bytearray()
+    start = align(HEADER.size + SECTION.size * len(SECTIONS))
+    for name, body in zip(SECTIONS, bodies, strict=True):
+        content += bytes(-len(content) % 16)
+        table += SECTION.pack(name.encode(), start + len(content), len(body), zlib.crc32(body))
+        content += body
+
+    def header(crc: int) -> bytes:
+        return HEADER.pack(
+            MAGIC,
+            *VERSION,
+            start + len(content),
+            crc,
+            len(SECTIONS),
+            len(graph.populations),
+            len(graph.projections),
+            0,
+            streaming_bytes(graph),
+            one_shot_bytes(graph),
+            graph.source_hash,
+        )
+
+    return header(zlib.crc32(header(0) + table)) + table + bytes(content)
+
+
+def _encode_population(graph: Graph, number: int, parameters: _Blob, initial: _Blob) -> bytes:
+    population = graph.populations[number]
+    neuron = population.neuron
+    counts = graph.input.event_counts if number == 0 else None
+    low, high = _level_range(neuron)
+    arrays = _parameter_arrays(neuron)
+    spiking = neuron if isinstance(neuron, IntegrateAndFire) else None
+    outgoing = [i for i, projection in enumerate(graph.projections) if projection.source == number]
+    return POPULATION.pack(
+        NEURON_KINDS.index(type(neuron)),
+        population.accumulator_bits // 8,
+        level_bytes(population, counts),
+        int(spiking is not None and bool(spiking.drive.any())),
+        *population.shape,
+        low,
+        high,
+        parameters.add(b"".join(array.astype("<i4").tobytes() for array in arrays)) if arrays else 0,
+        len(arrays[0]) if arrays else 0,
+        _encode_initial(population, counts, low, initial),
+        spiking.compare if spiking else 0,
+        spiking.reset if spiking else 0,
+        spiking.rounding if spiking else 0,
+        spiking.membrane_min if spiking else 0,
+        spiking.membrane_max if spiking else 0,
+        neuron.budget if isinstance(neuron, SpikeInput) else 0,
+        outgoing[0] if outgoing else 0,
+        len(outgoing),
+    )
+
+
+def _level_range(neuron: Neuron) -> tuple[int, int]:
+    if isinstance(neuron, SpikeInput):
+        return neuron.value_min, neuron.value_max
+    if isinstance(neuron, IntegrateAndFire):
+        return 0, neuron.max_spikes
+    if isinstance(neuron, Accumulator):
+        return 0, 0
+    return neuron.level_min, neuron.level_max
+
+
+def _parameter_arrays(neuron: Neuron) -> list[NDArray[np.int32]]:
+    if isinstance(neuron, Activation):
+        return [neuron.step]
+    if isinstance(neuron, IntegrateAndFire):
+        return [neuron.threshold, neuron.decay, neuron.drive, neuron.reset_value]
+    return []
+
+
+def _encode_initial(population: Population, counts: EventCounts | None, low: int, initial: _Blob) -> int:
+    height, width, _ = population.shape
+    accumulators = population.initial
+    levels = population.initial_level
+    if counts is not None:
+        levels = np.full(population.shape, low, np.int32)  # no events counted yet
+    if accumulators is None and levels is None:
+        return 0
+    present = [array.reshape(height, width, -1) for array in (accumulators, levels) if array is not None]
+    both = np.concatenate(present, axis=2)
+    _, first_row, row_class = np.unique(
+        both.reshape(height, -1), axis=0, return_index=True, return_inverse=True
+    )
+    columns = both.transpose(1, 0, 2).reshape(width, -1)
+    _, first_column, column_class = np.unique(columns, axis=0, return_index=True, return_inverse=True)
+    pick = np.ix_(first_row, first_column)
+    part = bytearray(struct.pack("<HH", len(first_row), len(first_column)))
+    part += row_class.reshape(-1).astype("<u2").tobytes() + column_class.reshape(-1).astype("<u2").tobytes()
+    if accumulators is not None:
+        part += bytes(-len(part) % 16)
+        part += accumulators[pick].astype(f"<i{population.accumulator_bits // 8}").tobytes()
+    if levels is not None:
+        part += bytes(-len(part) % 16)
+        part += (levels[pick] - low).astype(f"<u{level_bytes(population, counts)}").tobytes()
+    return initial.add(bytes(part))
+
+
+def _encode_projection(projection: Projection, weights: _Blob) -> bytes:
+    connection = projection.connection
+    vectors, bits = _weight_vectors(connection)
+    offset = stride = 0
+    if vectors is not None:
+        stride = (vectors.shape[1] + 3) // 4 * 4
+        padded = np.zeros((vectors.shape[0], stride), f"<i{bits // 8}")
+        padded[:, : vectors.shape[1]] = vectors
+        offset = weights.add(padded.tobytes())
+    kernel = stride_yx = dilation = padding = (0, 0)
+    groups = 0
+    if isinstance(connection, Convolution):
+        kernel = (connection.weight.shape[1], connection.weight.shape[2])
+        groups = connection.groups
+    elif isinstance(connection, SumPool | MaxPoolWindow):
+        kernel = connection.kernel
+    if isinstance(connection, Convolution | SumPool | MaxPoolWindow):
+        stride_yx, dilation, padding = connection.stride, connection.dilation, connection.padding
+    return PROJECTION.pack(
+        CONNECTION_KINDS.index(type(connection)),
+        bits,
+        0,
+        0,
+        projection.source,
+        projection.target,
+        *kernel,
+        *stride_yx,
+        *dilation,
+        *padding,
+        groups,
+        offset,
+        stride,
+    )
+
+
+def _weight_vectors(connection: Connection) -> tuple[NDArray[Any] | None, int]:
+    if isinstance(connection, Dense):
+        return connection.weight, 8
+    if isinstance(connection, Convolution):
+        return connection.weight.reshape(-1, connection.weight.shape[3]), 8
+    if isinstance(connection, OneToOne):
+        return connection.weight.reshape(1, -1), 16
+    return None, 0
+
+
+def _encode_input(graph: Graph) -> bytes:
+    spec, counts = graph.input, graph.input.event_counts
+    height, width, _ = graph.populations[0].shape
+    record = INPUT.pack(
+        int(counts is not None),
+        counts.polarities if counts else 0,
+        counts.slices if counts else 0,
+        height,
+        width,
+        spec.tick_us,
+        spec.window_ticks,
+        counts.slice_ticks if counts else 0,
+        counts.saturation if counts else 0,
+    )
+    return record + (counts.table.astype("<i2").tobytes() if counts else b"")
+
+
+def _encode_self_test(test: SelfTest | None, scores: int) -> bytes:
+    if test is None:
+        return b""
+    return TEST.pack(len(test.events), scores, test.digest) + test.events.astype(CORE_EVENT).tobytes()
+
+
+# ---- reading ----------------------------------------------------------------
+
+
+def decode_model(data: bytes) -> Graph:
+    """The graph in a model file's bytes; the C loader checks them first.
+
+    Raises:
+        ModelError: the bytes are no model file, or a corrupted or newer one.
+    """
+    from edgespike import _core
+
+    _core.Model(data)
+    header = HEADER.unpack_from(data)
+    sections = {}
+    for number in range(len(SECTIONS)):
+        name, offset, size, _ = SECTION.unpack_from(data, HEADER.size + number * SECTION.size)
+        sections[name.decode()] = data[offset : offset + size]
+    spec = _decode_input(sections["INPT"])
+    try:
+        metadata = json.loads(sections["META"] or b"{}")
+        names = [str(name) for name in metadata.get("populations", [])]
+    except (ValueError, AttributeError) as error:
+        raise ModelError(
+            "the model's metadata is not JSON", "convert the network again", "model-metadata"
+        ) from error
+    populations = tuple(
+        _decode_population(record, sections, names[i] if i < len(names) else str(i), spec if i == 0 else None)
+        for i, record in enumerate(POPULATION.iter_unpack(sections["POPS"]))
+    )
+    return Graph(
+        populations=populations,
+        projections=tuple(
+            _decode_projection(record, populations, sections["WGTS"])
+            for record in PROJECTION.iter_unpack(sections["PROJ"])
+        ),
+        input=spec,
+        metadata=metadata,
+        source_hash=header[-1],
+        self_test=_decode_self_test(sections["TEST"]),
+    )
+
+
+def _decode_population(
+    record: tuple[int, ...], sections: dict[str, bytes], name: str, spec: InputSpec | None
+) -> Population:
+    kind, accumulator_bytes, bytes_of_level, _, height, width, channels, low, high, *rest = record
+    parameter_offset, parameter_count, initial_offset, compare, reset, rounding, *rest = rest
+    membrane_min, membrane_max, budget, _, _ = rest
+
+    def parameter(number: int) -> NDArray[np.int32]:
+        start = parameter_offset + 4 * parameter_count * number
+        return np.frombuffer(sections["PARM"], "<i4", parameter_count, start).astype(np.int32)
+
+    neuron: Neuron
+    if kind == 0:
+        neuron = LevelInput(low, high)
+    elif kind == 1:
+        neuron = SpikeInput(low, high, budget)
+    elif kind == 2:
+        neuron = Activation(parameter(0), low, high)
+    elif kind == 3:
+        neuron = MaxPool(low, high)
+    elif kind == 4:
+        neuron = Accumulator()
+    else:
+        neuron = IntegrateAndFire(
+            parameter(0),
+            parameter(1),
+            parameter(2),
+            parameter(3),
+            Compare(compare),
+            Reset(reset),
+            Rounding(rounding),
+            high,
+            membrane_min,
+            membrane_max,
+        )
+    shape = (height, width, channels)
+    initial, levels = _decode_initial(
+        sections["INIT"], initial_offset, shape, accumulator_bytes, bytes_of_level, low
+    )
+    if spec is not None and spec.event_counts is not None:
+        levels = np.broadcast_to(spec.event_counts.table[:, 0].astype(np.int32), shape).copy()
+    return Population(name, shape, neuron, initial, levels, accumulator_bytes * 8)
+
+
+def _decode_initial(
+    data: bytes, offset: int, shape: Shape, accumulator_bytes: int, bytes_of_level: int, low: int
+) -> tuple[NDArray[np.int32] | None, NDArray[np.int32] | None]:
+    if not accumulator_bytes and not bytes_of_level:
+        return None, None
+    height, width, channels = shape
+    rows, columns = np.frombuffer(data, "<u2", 2, offset)
+    classes = np.frombuffer(data, "<u2", height + width, offset + 4)
+    pick = np.ix_(classes[:height], classes[height:])
+    table = (int(rows), int(columns), channels)
+    position = align(4 + 2 * (height + width))
+    values: list[NDArray[np.int32] | None] = [None, None]
+    for number, dtype in enumerate((f"<i{accumulator_bytes}", f"<u{bytes_of_level}")):
+        if dtype[2] == "0":
+            continue
+        part = np.frombuffer(data, dtype, table[0] * table[1] * channels, offset + position)
+        values[number] = part.astype(np.int32).reshape(table)[pick]
+        position = align(position + part.nbytes)
+    if values[1] is not None:
+        values[1] = values[1] + np.int32(low)
+    return values[0], values[1]
+
+
+def _decode_projection(
+    record: tuple[int, ...], populations: tuple[Population, ...], weights: bytes
+) -> Projection:
+    kind, _, _, _, source, target, kernel_y, kernel_x, stride_y, stride_x, *rest = record
+    dilation_y, dilation_x, top, left, groups, offset, vector_stride = rest
+    kernel, stride = (kernel_y, kernel_x), (stride_y, stride_x)
+    dilation, padding = (dilation_y, dilation_x), (top, left)
+
+    def vectors(count: int, length: int, dtype: str) -> NDArray[Any]:
+        flat = np.frombuffer(weights, dtype, count * vector_stride, offset)
+        return flat.reshape(count, vector_stride)[:, :length].copy()
+
+    pre, post = populations[source], populations[target]
+    connection: Connection
+    if kind == 0:
+        connection = Dense(vectors(pre.size, post.size, "<i1"))
+    elif kind == 1:
+        length = post.shape[2] // groups
+        taps = vectors(pre.shape[2] * kernel_y * kernel_x, length, "<i1")
+        shape = (pre.shape[2], kernel_y, kernel_x, length)
+        connection = Convolution(taps.reshape(shape), stride, dilation, padding, groups)
+    elif kind == 2:
+        connection = SumPool(kernel, stride, padding, dilation)
+    elif kind == 3:
+        connection = OneToOne(vectors(1, post.shape[2], "<i2")[0])
+    else:
+        connection = MaxPoolWindow(kernel, stride, padding, dilation)
+    return Projection(source, target, connection)
+
+
+def _decode_input(data: bytes) -> InputSpec:
+    kind, polarities, slices, _, _, tick_us, window_ticks, slice_ticks, saturation = INPUT.unpack_from(data)
+    counts = None
+    if kind == 1:
+        table = (
+            np.frombuffer(data, "<i2", offset=INPUT.size).astype(np.int16).reshape(slices * polarities, -1)
+        )
+        counts = EventCounts(polarities, slices, slice_ticks, saturation, table)
+    return InputSpec(tick_us, window_ticks, counts)
+
+
+def _decode_self_test(data: bytes) -> SelfTest | None:
+    if not data:
+        return None
+    count, _, digest = TEST.unpack_from(data)
+    return SelfTest(np.frombuffer(data, CORE_EVENT, count, TEST.size), digest)
