@@ -264,7 +264,7 @@ def _encode_projection(projection: Projection, weights: _Blob) -> bytes:
         CONNECTION_KINDS.index(type(connection)),
         bits,
         0,
-        0,
+        projection.shift,
         projection.source,
         projection.target,
         *kernel,
@@ -422,7 +422,7 @@ def _decode_initial(
 def _decode_projection(
     record: tuple[int, ...], populations: tuple[Population, ...], weights: bytes
 ) -> Projection:
-    kind, _, _, _, source, target, kernel_y, kernel_x, stride_y, stride_x, *rest = record
+    kind, _, _, shift, source, target, kernel_y, kernel_x, stride_y, stride_x, *rest = record
     dilation_y, dilation_x, top, left, groups, offset, vector_stride = rest
     kernel, stride = (kernel_y, kernel_x), (stride_y, stride_x)
     dilation, padding = (dilation_y, dilation_x), (top, left)
@@ -446,7 +446,7 @@ def _decode_projection(
         connection = OneToOne(vectors(1, post.shape[2], "<i2")[0])
     else:
         connection = MaxPoolWindow(kernel, stride, padding, dilation)
-    return Projection(source, target, connection)
+    return Projection(source, target, connection, shift)
 
 
 def _decode_input(data: bytes) -> InputSpec:

@@ -369,7 +369,8 @@ class ReferenceNetwork:
         for projection in self.incoming[number]:
             arriving = sent[projection.source]
             if arriving is not None:
-                values = values + project(projection.connection, arriving, population.shape)
+                added = project(projection.connection, arriving, population.shape)
+                values = values + (added << projection.shift)
         self._check_bound(population, values)
         self.accumulators[number] = values
 
