@@ -1,0 +1,419 @@
+"""``InferenceSession``: one way to run a network, whatever runs it.
+
+``run`` takes tensors, as onnxruntime's does. ``push``, ``advance`` and ``finish`` take
+event streams. The backends give the same bits:
+
+- ``cpu``: the C core in this process
+- ``reference``: the NumPy interpreter, slow and easy to read
+- ``device``: a board (or an emulated one) at the other end of ``port``
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, Protocol, Self
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from edgespike.errors import DataError, UsageError
+from edgespike.graph import CORE_EVENT, EventCounts, Graph, LevelInput, SpikeInput
+from edgespike.modelfile import decode_model, encode_model, read_model_bytes
+
+__all__ = ["Backend", "InferenceSession", "Result", "TensorInfo"]
+
+
+class Backend(Protocol):
+    """What runs a network: ReferenceNetwork, _core.Network or link.DeviceClient."""
+
+    def reset(self) -> None: ...
+    def push(self, events: NDArray[Any]) -> tuple[int, bool]: ...
+    def advance(self, tick: int) -> bool: ...
+    def finish(self) -> None: ...
+    def output(self) -> NDArray[np.int32]: ...
+    def state(self, population: int) -> NDArray[np.int32]: ...
+    def stats(self) -> dict[str, Any]: ...
+    def clear_stats(self) -> None: ...
+
+
+@dataclass(frozen=True)
+class TensorInfo:
+    """Name, shape (None: any number of samples) and type of an input or output."""
+
+    name: str
+    shape: tuple[int | None, ...]
+    type: str = "tensor(float)"
+
+
+@dataclass(frozen=True, eq=False)
+class Result:
+    """A classification.
+
+    ``label``: the highest score's index, the lowest such index on a tie. ``margin``: how far it
+    is ahead of the second, in units of the scores. ``scores``: int32, int64 when several
+    windows were added. ``time_us``: when
+    it was ready, in microseconds of the stream. ``windows``: how many windows it covers; 0
+    for a sample shorter than one, or a network without windows. ``events``: input events
+    taken since the last result. ``lost``: input events known to be lost on the way.
+    """
+
+    label: int
+    margin: int
+    scores: NDArray[np.integer[Any]]
+    time_us: int
+    windows: int
+    events: int
+    lost: int = 0
+
+    @classmethod
+    def from_scores(
+        cls, scores: NDArray[np.integer[Any]], time_us: int, windows: int, events: int, lost: int = 0
+    ) -> Self:
+        """Finds label and margin."""
+        best_two = np.sort(scores)[-2:]
+        margin = int(best_two[1]) - int(best_two[0]) if scores.size > 1 else 0
+        return cls(int(scores.argmax()), margin, scores, time_us, windows, events, lost)
+
+
+class InferenceSession:
+    """A network ready to run.
+
+    Args:
+        model: path of an ``.esg`` file, its bytes, or a graph.
+        backend: ``"cpu"``, ``"reference"`` or ``"device"``.
+        port: for devices: ``"emulated"``, ``"qemu"``, a serial device, or a URL such as
+            ``"socket://127.0.0.1:4000"``.
+        baud: for serial devices, bits per second.
+        plan: ``"streaming"`` keeps all state; ``"one-shot"`` (cpu) runs one sample at a
+            time in less memory.
+
+    Raises:
+        ModelError: the model cannot be used.
+        DeviceError, BudgetError: the board cannot be reached, or the model does not fit.
+    """
+
+    def __init__(
+        self,
+        model: str | os.PathLike[str] | bytes | Graph,
+        backend: str = "cpu",
+        *,
+        port: str | None = None,
+        baud: int = 921600,
+        plan: str = "streaming",
+    ) -> None:
+        if (port is not None) != (backend == "device"):
+            raise UsageError("a port goes with backend='device', and only with it")
+        if isinstance(model, Graph):
+            self._data = encode_model(model)
+        else:
+            self._data = model if isinstance(model, bytes) else read_model_bytes(model)
+        self.graph = decode_model(self._data)
+        self.backend = self._open(backend, port, baud, plan)
+        self._start()
+
+    def _start(self) -> None:
+        self._taken = 0  # input events since the last result
+        self._windows = 0  # closed since reset
+        self._time_us = 0  # of the last event, window or advance
+
+    def _open(self, backend: str, port: str | None, baud: int, plan: str) -> Backend:
+        if backend == "cpu":
+            from edgespike import _core
+
+            return _core.Network(_core.Model(self._data), plan)
+        if backend == "reference":
+            from edgespike.reference import ReferenceNetwork
+
+            return ReferenceNetwork(self.graph)
+        if backend == "device":
+            from edgespike.link import connect
+
+            assert port is not None
+            client = connect(port, baud)
+            client.upload(self._data)
+            return client
+        raise UsageError(f"there is no backend {backend!r}", "choose cpu, reference or device")
+
+    def close(self) -> None:
+        """Let go of a board. A closed session cannot be used again."""
+        close = getattr(self.backend, "close", None)
+        if close is not None:
+            close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    # ---- tensors
+
+    def get_inputs(self) -> list[TensorInfo]:
+        """The one input; spiking networks have a time axis after the batch axis."""
+        info = self.graph.metadata["input"]
+        time = (None,) if self._has_time_axis else ()
+        return [TensorInfo(info["name"], (None, *time, *info["shape"]))]
+
+    def get_outputs(self) -> list[TensorInfo]:
+        """The one output."""
+        info = self.graph.metadata["output"]
+        return [TensorInfo(info["name"], (None, *info["shape"]))]
+
+    def run(
+        self, output_names: Sequence[str] | None, inputs: dict[str, ArrayLike]
+    ) -> list[NDArray[np.float32]]:
+        """Classify a batch, as onnxruntime does.
+
+        Args:
+            output_names: None, or the name of the output.
+            inputs: the input's name and its values: (batch, ...) for ONNX networks,
+                (batch, ticks, ...) for spiking ones.
+
+        Returns:
+            One float32 array (batch, ...): scores times their scale, after the source's
+            final softmax if it has one.
+        """
+        info = self.graph.metadata["output"]
+        if output_names not in (None, []) and list(output_names or ()) != [info["name"]]:
+            raise UsageError(f"there is no such output: {output_names}", f"the output is {info['name']!r}")
+        (expected,) = self.get_inputs()
+        if list(inputs) != [expected.name]:
+            raise UsageError(f"inputs given: {sorted(inputs)}", f"give exactly {expected.name!r}")
+        scores = self.scores(inputs[expected.name])
+        height, width, channels = self.graph.populations[-1].shape
+        grid = scores.reshape(-1, height, width, channels).transpose(0, 3, 1, 2)
+        real = grid.reshape(-1, *info["shape"]).astype(np.float64) * info["scale"]
+        return [_TRANSFORMS[info["transform"]](real).astype(np.float32)]
+
+    def scores(self, values: ArrayLike) -> NDArray[np.int32]:
+        """Integer scores (batch, number of scores) of a batch, exactly as the backend has them."""
+        return np.stack([result.scores for result in self.iterate(values)])
+
+    def iterate(self, values: ArrayLike) -> Iterator[Result]:
+        """The results of a batch one by one, as they are ready."""
+        batch = self._check_batch(np.asarray(values))
+        for sample in batch:
+            self.reset()
+            events = self.sample_events(sample)
+            self._push(events)
+            yield self.finish()
+
+    def sample_events(self, sample: NDArray[Any]) -> NDArray[Any]:
+        """The input events (dtype CORE_EVENT) that say one sample to a network just reset."""
+        counts = self.graph.input.event_counts
+        first = self.graph.populations[0]
+        if counts is not None:
+            return _count_events(self._counts(sample, counts), counts)
+        levels = self.quantize(sample)
+        if isinstance(first.neuron, LevelInput):
+            assert first.initial_level is not None
+            levels = (levels - first.initial_level)[None]
+        tick, y, x, channel = np.nonzero(levels)
+        return _core_events(tick, x, y, channel, levels[tick, y, x, channel])
+
+    def quantize(self, sample: NDArray[Any]) -> NDArray[np.int64]:
+        """Real values as input levels (height, width, channels), with time first for spiking networks.
+
+        ``floor((x * multiply + add) / scale + 0.5)``, clipped to the input's range.
+        """
+        info = self.graph.metadata["input"]
+        neuron = self.graph.populations[0].neuron
+        real = self._to_grid(sample).astype(np.float64)
+        real = real * np.asarray(info["multiply"]) + np.asarray(info["add"])
+        levels = np.floor(real / info["scale"] + 0.5)
+        if isinstance(neuron, SpikeInput):
+            return np.clip(levels, neuron.value_min, neuron.value_max).astype(np.int64)
+        assert isinstance(neuron, LevelInput)
+        return np.clip(levels, neuron.level_min, neuron.level_max).astype(np.int64)
+
+    def _counts(self, sample: NDArray[Any], counts: EventCounts) -> NDArray[np.int64]:
+        info = self.graph.metadata["input"]
+        number = np.floor(self._to_grid(sample).astype(np.float64) / info["event_scale"] + 0.5)
+        return np.clip(number, 0, counts.saturation).astype(np.int64)
+
+    def _to_grid(self, sample: NDArray[Any]) -> NDArray[Any]:
+        info = self.graph.metadata["input"]
+        lead = sample.shape[:1] if self._has_time_axis else ()
+        axes = [len(lead) + axis for axis in info["axes"]]
+        return sample.reshape(*lead, *info["grid"]).transpose(*range(len(lead)), *axes)
+
+    @property
+    def _has_time_axis(self) -> bool:
+        return isinstance(self.graph.populations[0].neuron, SpikeInput)
+
+    def _check_batch(self, values: NDArray[Any]) -> NDArray[Any]:
+        (expected,) = self.get_inputs()
+        fixed = [size for size in expected.shape if size is not None]
+        free = len(expected.shape) - len(fixed)
+        if values.ndim != len(expected.shape) or list(values.shape[free:]) != fixed:
+            shown = ", ".join("any" if size is None else str(size) for size in expected.shape)
+            raise DataError(
+                f"input {expected.name!r} has shape {values.shape}, expected ({shown})",
+                "the first axis counts samples, also for one sample",
+                "input-shape",
+            )
+        if values.dtype.kind not in "biuf":
+            raise DataError(
+                f"input {expected.name!r} has type {values.dtype}", "give integers or floats", "input-type"
+            )
+        if values.dtype.kind == "f" and not np.isfinite(values).all():
+            raise DataError(
+                f"input {expected.name!r} has NaN or infinite values", "clean the data", "input-nan"
+            )
+        return values
+
+    # ---- streams
+
+    def reset(self) -> None:
+        """Back to the initial state at time 0."""
+        self.backend.reset()
+        self._start()
+
+    def push(self, events: NDArray[Any]) -> list[Result]:
+        """Integrate events; later ticks close earlier ones.
+
+        Args:
+            events: structured array with fields t (microseconds since reset), x, y, p
+                (polarity, or channel) and optionally value (default 1).
+
+        Returns:
+            The results of windows that closed meanwhile.
+
+        Raises:
+            DataError: an event goes backwards in time or lies outside the input.
+        """
+        return self._push(self.core_events(events))
+
+    def core_events(self, events: NDArray[Any]) -> NDArray[Any]:
+        """Events with fields t, x, y, p in microseconds as CORE_EVENT, in ticks."""
+        names = events.dtype.names or ()
+        if not {"t", "x", "y", "p"} <= set(names):
+            raise DataError(
+                "events need the fields t, x, y, p", "see edgespike.events.make_events", "event-dtype"
+            )
+        t = np.asarray(events["t"], np.int64)
+        limits = {"t": (1 << 32) * self.tick_us, "x": 1 << 16, "y": 1 << 16, "p": 1 << 16}
+        for field, limit in limits.items():
+            values = np.asarray(events[field], np.int64)
+            outside = np.flatnonzero((values < 0) | (values >= limit))
+            if outside.size:
+                raise DataError(
+                    f"event {outside[0]} has {field} = {values[outside[0]]}, outside 0 to {limit - 1}",
+                    "count times from the first event" if field == "t" else "crop the events to the sensor",
+                    "event-range",
+                )
+        value = events["value"] if "value" in names else np.ones(len(events), np.int16)
+        return _core_events(t // self.tick_us, events["x"], events["y"], events["p"], value)
+
+    def _push(self, events: NDArray[Any]) -> list[Result]:
+        results = []
+        while len(events):
+            used, window_closed = self.backend.push(events)
+            self._taken += used
+            if used:
+                self._time_us = int(events["tick"][used - 1]) * self.tick_us
+            events = events[used:]
+            if window_closed:
+                results.append(self._result(windows=1))
+        return results
+
+    def advance(self, time_us: int) -> list[Result]:
+        """Let time pass without events, to `time_us` microseconds since reset."""
+        results = []
+        while self.backend.advance(time_us // self.tick_us):
+            results.append(self._result(windows=1))
+        self._time_us = time_us
+        return results
+
+    def finish(self) -> Result:
+        """End the sample; reset before the next one."""
+        self.backend.finish()
+        return self._result(windows=0)
+
+    def classify(self, events: NDArray[Any]) -> Result:
+        """Classify one recording, its times counted from its first event.
+
+        The scores of its complete windows are added; a recording shorter than a window, or
+        a network without windows, is classified by what there is.
+        """
+        self.reset()
+        rebased = self.core_events(_rebase(events))
+        results = self._push(rebased)
+        if not results:
+            return self.finish()
+        total = np.sum([result.scores for result in results], axis=0, dtype=np.int64)
+        lost = sum(result.lost for result in results)
+        return Result.from_scores(total, results[-1].time_us, len(results), len(events), lost)
+
+    def _result(self, windows: int) -> Result:
+        if windows:
+            self._windows += 1
+            self._time_us = self._windows * self.window_us
+        taken, self._taken = self._taken, 0
+        lost = int(getattr(self.backend, "lost", 0))
+        return Result.from_scores(self.backend.output(), self._time_us, windows, taken, lost)
+
+    @property
+    def tick_us(self) -> int:
+        """Microseconds in a tick."""
+        return self.graph.input.tick_us
+
+    @property
+    def window_us(self) -> int:
+        """Microseconds in a window; 0: samples end from outside."""
+        return self.graph.input.window_ticks * self.tick_us
+
+    @property
+    def classes(self) -> list[str] | None:
+        """Names of the classes, if the model has them."""
+        return self.graph.metadata.get("classes")
+
+    def stats(self) -> dict[str, Any]:
+        """Events and synaptic operations since the session began, in all and by population."""
+        stats = self.backend.stats()
+        for population, row in zip(self.graph.populations, stats.get("populations", ()), strict=False):
+            row["name"] = population.name
+        return stats
+
+
+# ---- helpers ----------------------------------------------------------------
+
+
+def _core_events(
+    tick: ArrayLike, x: ArrayLike, y: ArrayLike, channel: ArrayLike, value: ArrayLike
+) -> NDArray[Any]:
+    events = np.empty(np.shape(tick), CORE_EVENT)
+    events["tick"], events["x"], events["y"], events["channel"], events["value"] = tick, x, y, channel, value
+    return events
+
+
+def _count_events(number: NDArray[np.int64], counts: EventCounts) -> NDArray[Any]:
+    """The events that make given counts (height, width, slices * polarities), in time order."""
+    channel, y, x = np.nonzero(number.transpose(2, 0, 1))
+    in_slice, polarity = np.divmod(channel, counts.polarities)
+    return _core_events(in_slice * counts.slice_ticks, x, y, polarity, number[y, x, channel])
+
+
+def _rebase(events: NDArray[Any]) -> NDArray[Any]:
+    rebased = events.copy()
+    if len(events):
+        rebased["t"] -= rebased["t"][0]
+    return rebased
+
+
+def _softmax(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    powers = np.exp(values - values.max(axis=-1, keepdims=True))
+    return np.asarray(powers / powers.sum(axis=-1, keepdims=True))
+
+
+def _log_softmax(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    shifted = values - values.max(axis=-1, keepdims=True)
+    return np.asarray(shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True)))
+
+
+_TRANSFORMS = {"none": np.asarray, "softmax": _softmax, "log_softmax": _log_softmax}
