@@ -199,8 +199,9 @@ class InferenceSession:
         batch = self._check_batch(np.asarray(values))
         for sample in batch:
             self.reset()
-            events = self.sample_events(sample)
-            self._push(events)
+            self._push(self.sample_events(sample))
+            if self._has_time_axis:
+                self.advance((len(sample) - 1) * self.tick_us)
             yield self.finish()
 
     def sample_events(self, sample: NDArray[Any]) -> NDArray[Any]:
@@ -227,14 +228,14 @@ class InferenceSession:
         real = real * np.asarray(info["multiply"]) + np.asarray(info["add"])
         levels = np.floor(real / info["scale"] + 0.5)
         if isinstance(neuron, SpikeInput):
-            return np.clip(levels, neuron.value_min, neuron.value_max).astype(np.int64)
+            return _clip(levels, neuron.value_min, neuron.value_max)
         assert isinstance(neuron, LevelInput)
-        return np.clip(levels, neuron.level_min, neuron.level_max).astype(np.int64)
+        return _clip(levels, neuron.level_min, neuron.level_max)
 
     def _counts(self, sample: NDArray[Any], counts: EventCounts) -> NDArray[np.int64]:
         info = self.graph.metadata["input"]
         number = np.floor(self._to_grid(sample).astype(np.float64) / info["event_scale"] + 0.5)
-        return np.clip(number, 0, counts.saturation).astype(np.int64)
+        return _clip(number, 0, counts.saturation)
 
     def _to_grid(self, sample: NDArray[Any]) -> NDArray[Any]:
         info = self.graph.metadata["input"]
@@ -255,6 +256,13 @@ class InferenceSession:
             raise DataError(
                 f"input {expected.name!r} has shape {values.shape}, expected ({shown})",
                 "the first axis counts samples, also for one sample",
+                "input-shape",
+            )
+        ticks = self.graph.input.window_ticks
+        if self._has_time_axis and not 1 <= values.shape[1] <= (ticks or 1 << 31):
+            raise DataError(
+                f"samples of {values.shape[1]} ticks, expected 1 to {ticks or 'any number'}",
+                "cut the samples to the model's window",
                 "input-shape",
             )
         if values.dtype.kind not in "biuf":
@@ -346,7 +354,7 @@ class InferenceSession:
         results = self._push(rebased)
         if not results:
             return self.finish()
-        total = np.sum([result.scores for result in results], axis=0, dtype=np.int64)
+        total = np.stack([result.scores for result in results]).sum(axis=0, dtype=np.int64)
         lost = sum(result.lost for result in results)
         return Result.from_scores(total, results[-1].time_us, len(results), len(events), lost)
 
@@ -384,6 +392,10 @@ class InferenceSession:
 # ---- helpers ----------------------------------------------------------------
 
 
+def _clip(values: NDArray[np.float64], low: int, high: int) -> NDArray[np.int64]:
+    return np.minimum(np.maximum(values, low), high).astype(np.int64)
+
+
 def _core_events(
     tick: ArrayLike, x: ArrayLike, y: ArrayLike, channel: ArrayLike, value: ArrayLike
 ) -> NDArray[Any]:
@@ -416,4 +428,8 @@ def _log_softmax(values: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.asarray(shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True)))
 
 
-_TRANSFORMS = {"none": np.asarray, "softmax": _softmax, "log_softmax": _log_softmax}
+def _identity(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    return values
+
+
+_TRANSFORMS = {"none": _identity, "softmax": _softmax, "log_softmax": _log_softmax}
