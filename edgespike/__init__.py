@@ -4,6 +4,8 @@ Heavy parts (conversion, links) are imported where they are used, so that import
 edgespike on a Raspberry Pi takes a moment.
 """
 
+from typing import TYPE_CHECKING, Any
+
 from edgespike.errors import (
     BudgetError,
     DataError,
@@ -22,9 +24,23 @@ __all__ = [
     "DataError",
     "DeviceError",
     "EdgespikeError",
+    "InferenceSession",
     "MismatchError",
     "ModelError",
+    "Result",
     "UnsupportedError",
     "UsageError",
     "__version__",
 ]
+
+if TYPE_CHECKING:
+    from edgespike.session import InferenceSession, Result
+
+
+def __getattr__(name: str) -> Any:
+    """Import the session, and NumPy with it, when it is first asked for."""
+    if name in ("InferenceSession", "Result"):
+        from edgespike import session
+
+        return getattr(session, name)
+    raise AttributeError(f"module 'edgespike' has no attribute {name!r}")

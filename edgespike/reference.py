@@ -105,8 +105,8 @@ def project(connection: Connection, values: Values, target: Shape) -> Values:
     for ky, kx, row, column in _window_taps(connection, values.shape, target):
         part = values[row.source, column.source]
         if isinstance(connection, Convolution):
-            split = part.reshape(*part.shape[:2], groups, -1).astype(np.float64)
-            weight = connection.weight[:, ky, kx].reshape(groups, -1, connection.weight.shape[3])
+            split = part.reshape(*part.shape[:2], groups, part.shape[2] // groups).astype(np.float64)
+            weight = connection.weight[:, ky, kx].reshape(groups, *split.shape[3:], -1)
             product = np.einsum("yxgi,gio->yxgo", split, weight.astype(np.float64), optimize=True)
             part = product.astype(np.int64).reshape(*part.shape[:2], target[2])
         out[row.target, column.target] += part
