@@ -1,0 +1,33 @@
+"""Events: arrays, recordings in files, counts by time slice, and a simulated event camera."""
+
+from edgespike.events.arrays import EVENT, as_events, check_events, make_events, rebase
+from edgespike.events.counts import count_events
+from edgespike.events.files import (
+    SUFFIXES,
+    TIME_UNITS,
+    Recording,
+    encode_nmnist,
+    find_recordings,
+    read_events,
+    write_events,
+)
+from edgespike.events.simulator import Camera, saccade_frames, simulate_dvs
+
+__all__ = [
+    "EVENT",
+    "SUFFIXES",
+    "TIME_UNITS",
+    "Camera",
+    "Recording",
+    "as_events",
+    "check_events",
+    "count_events",
+    "encode_nmnist",
+    "find_recordings",
+    "make_events",
+    "read_events",
+    "rebase",
+    "saccade_frames",
+    "simulate_dvs",
+    "write_events",
+]
