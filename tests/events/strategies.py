@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
@@ -27,4 +26,4 @@ def recordings(
     def column(limit: int) -> list[int]:
         return draw(st.lists(st.integers(0, limit - 1), min_size=size, max_size=size))
 
-    return make_events(np.sort(np.int64(column(latest))), column(width), column(height), column(polarities))
+    return make_events(sorted(column(latest)), column(width), column(height), column(polarities))

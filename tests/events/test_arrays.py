@@ -10,7 +10,8 @@ from edgespike.events import EVENT, as_events, check_events, make_events, rebase
 
 
 def test_columns_of_any_numeric_type() -> None:
-    events = make_events([0, 5, 5], np.array([1.0, 2.0, 65535.0]), np.uint8([3, 4, 5]), [False, True, True])
+    x, y = np.array([1.0, 2.0, 65535.0]), np.array([3, 4, 5], np.uint8)
+    events = make_events([0, 5, 5], x, y, [False, True, True])
     assert events.dtype == EVENT
     assert events.tolist() == [(0, 1, 3, 0), (5, 2, 4, 1), (5, 65535, 5, 1)]
 
@@ -33,7 +34,7 @@ def test_polarity(given: list[float], kept: list[int]) -> None:
         ([0, np.nan], [1] * 2, [1] * 2, [1] * 2, "event 1: time = nan is not a number", "event-time"),
         ([np.inf], [1], [1], [1], "event 0: time = inf is not a number", "event-time"),
         ([1_700_000_000_123_456_789], [1], [1], [1], "is above 100000000000000000", "event-time"),
-        (np.uint64([2**64 - 1]), [1], [1], [1], "event 0: time = 18446744073709551615 is above", "event-time"),
+        ([2**64 - 1], [1], [1], [1], "event 0: time = 18446744073709551615 is above", "event-time"),
         ([0, 1], [0, 65536], [1] * 2, [1] * 2, "event 1: column x = 65536 is above 65535", "event-range"),
         ([0, 1], [1] * 2, [0, -1], [1] * 2, "event 1: row y = -1 is negative", "event-range"),
         ([0], [1.5], [1], [1], "event 0: column x = 1.5 is not a whole number", "event-range"),
