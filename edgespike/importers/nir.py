@@ -1,0 +1,543 @@
+"""Reads a feed-forward NIR graph into a float network: populations and linear maps.
+
+Only what the file says is taken over. NIR leaves the time step, the comparison and the
+kind of reset open; those are settled in `edgespike.convert.discretise`. Whatever has no
+meaning here is refused, all of it at once.
+
+NIR's arrays are (channels, height, width); here everything is (height, width, channels).
+A Flatten is no work: it only changes how the next node numbers the neurons.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from graphlib import CycleError, TopologicalSorter
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgespike.errors import ModelError, UnsupportedError
+from edgespike.graph import Shape
+
+__all__ = [
+    "FloatConvolution",
+    "FloatDense",
+    "FloatIdentity",
+    "FloatMap",
+    "FloatNetwork",
+    "FloatNeuron",
+    "FloatPool",
+    "FloatPopulation",
+    "FloatProjection",
+    "read_nir",
+]
+
+Array = NDArray[np.float64]
+SUPPORTED = ("Input", "Output", "Affine", "Linear", "Conv2d", "SumPool2d", "Flatten", "IF", "LIF")
+
+
+# ---- the float network ------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class FloatNeuron:
+    """An IF or LIF population as the file has it: float64 arrays (height, width, channels).
+
+    IF: ``v' = r I``. LIF: ``tau v' = (v_leak - v) + r I``, tau in seconds. Both spike at
+    ``v_threshold`` and go to ``v_reset``. ``tau`` is None for IF, whose ``v_leak`` is 0.
+    """
+
+    tau: Array | None
+    r: Array
+    v_leak: Array
+    v_threshold: Array
+    v_reset: Array
+
+
+@dataclass(frozen=True)
+class FloatPopulation:
+    """Neurons of one kind. ``neuron`` is None for the input and for a sum pool.
+
+    ``bias``: constant input current, float64 array of ``shape``.
+    """
+
+    name: str
+    shape: Shape
+    neuron: FloatNeuron | None
+    bias: Array
+
+
+@dataclass(frozen=True)
+class FloatDense:
+    """``weight``: float64 array (source neurons, target neurons)."""
+
+    weight: Array
+
+
+@dataclass(frozen=True)
+class FloatConvolution:
+    """Cross-correlation; ``weight`` as in `edgespike.graph.Convolution`, padding (top, left)."""
+
+    weight: Array
+    stride: tuple[int, int]
+    dilation: tuple[int, int]
+    padding: tuple[int, int]
+    groups: int
+
+
+@dataclass(frozen=True)
+class FloatPool:
+    """Adds up a window, channel by channel; padding (top, left)."""
+
+    kernel: tuple[int, int]
+    stride: tuple[int, int]
+    padding: tuple[int, int]
+
+
+@dataclass(frozen=True)
+class FloatIdentity:
+    """Neuron to neuron, weight 1."""
+
+
+FloatMap = FloatDense | FloatConvolution | FloatPool | FloatIdentity
+
+
+@dataclass(frozen=True)
+class FloatProjection:
+    """A linear map from one population to a later one, both by number."""
+
+    source: int
+    target: int
+    map: FloatMap
+
+
+@dataclass(frozen=True)
+class FloatNetwork:
+    """Populations in topological order: the first is the input, the last the output.
+
+    ``input_shape`` and ``output_shape`` are NIR's, channels first. Sum pools are
+    populations of their own, so that each sends one event for all that reaches it.
+    """
+
+    populations: tuple[FloatPopulation, ...]
+    projections: tuple[FloatProjection, ...]
+    input_name: str
+    input_shape: tuple[int, ...]
+    output_name: str
+    output_shape: tuple[int, ...]
+
+
+# ---- reading ----------------------------------------------------------------
+
+
+def read_nir(path: str | Path) -> FloatNetwork:
+    """Read a NIR file.
+
+    Raises:
+        ModelError: no NIR file, or one that contradicts itself: edges to nodes that do
+            not exist, shapes that do not match, NaN, tau or a threshold that is not positive.
+        UnsupportedError: a valid graph with nodes or loops that have no meaning here.
+    """
+    path = Path(path)
+    types, edges = _read_outline(path)
+    order = _check_outline(path, types, edges)
+    nodes = _read_nodes(path)
+    builder = _Builder(path)
+    for name in order:
+        arriving = [builder.signals[source] for source, target in edges if target == name]
+        builder.add(name, types[name], nodes[name], arriving)
+    return builder.network()
+
+
+def _read_outline(path: Path) -> tuple[dict[str, str], list[tuple[str, str]]]:
+    """Node types by name, and edges: all that must be right before the nir package can read it."""
+    try:
+        import h5py
+    except ImportError as error:
+        raise ModelError(
+            "reading NIR files needs the nir package", "pip install 'edgespike[nir]'", "nir-missing"
+        ) from error
+    if not path.is_file():
+        raise ModelError(f"there is no file {path}", "check the path", "model-missing")
+    try:
+        with h5py.File(path, "r") as file:
+            root = file["node"]
+            types = {str(name): _text(node["type"][()]) for name, node in root["nodes"].items()}
+            edges = [(_text(source), _text(target)) for source, target in root["edges"][()]]
+    except OSError as error:
+        raise ModelError(
+            f"{path} is not a NIR file (it is not HDF5, or cut short)",
+            "export the network with nir.write",
+            "not-nir",
+        ) from error
+    except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
+        raise ModelError(
+            f"{path} is an HDF5 file, but holds no NIR graph", "export the network with nir.write", "not-nir"
+        ) from error
+    return types, list(dict.fromkeys(edges))
+
+
+def _text(value: Any) -> str:
+    return value.decode("utf-8") if isinstance(value, bytes) else str(value)
+
+
+def _read_nodes(path: Path) -> dict[str, Any]:
+    import nir
+
+    try:
+        return dict(nir.read(path, type_check=False).nodes)
+    except Exception as error:  # the package raises whatever its constructors meet
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise ModelError(
+            f"{path}: the nir package cannot read it: {reason}", "export the network again", "nir-invalid"
+        ) from error
+
+
+def _check_outline(path: Path, types: dict[str, str], edges: list[tuple[str, str]]) -> list[str]:
+    """The nodes in topological order; refuses what is missing, and all that is unsupported at once."""
+    missing = sorted({end for edge in edges for end in edge if end not in types})
+    if missing:
+        raise ModelError(
+            f"{path}: edges lead to nodes that do not exist: {_names(missing)}",
+            "export the network again",
+            "nir-edge",
+        )
+    problems = []
+    by_type: dict[str, list[str]] = {}
+    for name, kind in types.items():
+        if kind not in SUPPORTED:
+            by_type.setdefault(kind, []).append(name)
+    problems += [f"{kind} ({_names(names)})" for kind, names in sorted(by_type.items())]
+    for kind in ("Input", "Output"):
+        names = [name for name, other in types.items() if other == kind]
+        if len(names) != 1:
+            problems.append(f"{len(names)} {kind} nodes instead of one ({_names(names)})")
+    predecessors: dict[str, set[str]] = {name: set() for name in types}
+    for source, target in edges:
+        predecessors[target].add(source)
+    order: list[str] = []
+    try:
+        order = list(TopologicalSorter(predecessors).static_order())
+    except CycleError as error:
+        problems.append(f"a recurrent loop ({' -> '.join(error.args[1])})")
+    if problems:
+        raise UnsupportedError(
+            f"{path}: not supported: {'; '.join(problems)}",
+            f"supported are feed-forward graphs of {', '.join(SUPPORTED)}",
+        )
+    for kind, ends, verb in (("Input", 1, "is reached by no edge"), ("Output", 0, "leads nowhere")):
+        loose = [name for name in types if types[name] != kind and name not in {edge[ends] for edge in edges}]
+        if loose:
+            raise ModelError(
+                f"{path}: {_names(loose)} {verb}", "remove it or connect it in the NIR graph", "nir-edge"
+            )
+    return order
+
+
+def _names(names: Sequence[str]) -> str:
+    return ", ".join(repr(name) for name in names) or "none"
+
+
+# ---- building ---------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Signal:
+    """What leaves a NIR node: the sum of linear maps of populations, and a constant.
+
+    ``shape`` is (height, width, channels), ``nir_shape`` what NIR calls it: channels
+    first, or flattened. Element number k in C order of (channels, height, width) is
+    element number k of ``nir_shape``.
+    """
+
+    terms: tuple[tuple[int, FloatMap], ...]
+    bias: Array
+    shape: Shape
+    nir_shape: tuple[int, ...]
+
+    @property
+    def is_plain(self) -> bool:
+        """No weight and no bias yet."""
+        return not self.bias.any() and all(isinstance(term, FloatIdentity) for _, term in self.terms)
+
+
+class _Builder:
+    """Walks the nodes in topological order and keeps what each one's output is."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.populations: list[FloatPopulation] = []
+        self.projections: list[FloatProjection] = []
+        self.signals: dict[str, _Signal] = {}
+        self.input_name = self.output_name = ""
+
+    def add(self, name: str, kind: str, node: Any, arriving: list[_Signal]) -> None:
+        """Take over one node; ``arriving`` are the outputs of the nodes before it."""
+        if kind == "Input":
+            self.input_name = name
+            shape = _shape_of(node.input_type["input"])
+            if not 1 <= len(shape) <= 3 or min(shape) < 1:
+                raise self.unsupported(name, f"the input shape {shape} is not (N,), (C, W) or (C, H, W)")
+            self.signals[name] = self.populate(name, None, [], _height_width_channels(shape), shape)
+            return
+        signal = self.sum_of(name, arriving)
+        if kind == "Output":
+            self.output_name = name
+        elif kind in ("Linear", "Affine"):
+            signal = self.linear(name, node, signal)
+        elif kind == "Conv2d":
+            signal = self.convolution(name, node, signal)
+        elif kind == "SumPool2d":
+            signal = self.pool(name, node, signal)
+        elif kind == "Flatten":
+            signal = self.flatten(name, node, signal)
+        else:
+            signal = self.populate(name, self.neuron(name, kind, node, signal), [signal])
+        self.signals[name] = signal
+
+    def network(self) -> FloatNetwork:
+        """The finished network; refuses an output that is no spiking population."""
+        signal = self.signals[self.output_name]
+        if not signal.is_plain or len(signal.terms) != 1:
+            raise self.unsupported(
+                self.output_name,
+                "it reads a weighted sum of spikes, not spikes: NIR does not say what that means over time",
+            )
+        if not any(population.neuron for population in self.populations):
+            raise self.unsupported(self.output_name, "the graph has no spiking population")
+        return FloatNetwork(
+            tuple(self.populations),
+            tuple(sorted(self.projections, key=lambda projection: (projection.source, projection.target))),
+            self.input_name,
+            self.signals[self.input_name].nir_shape,
+            self.output_name,
+            signal.nir_shape,
+        )
+
+    # ---- nodes
+
+    def linear(self, name: str, node: Any, signal: _Signal) -> _Signal:
+        weight = self.numbers(name, "weight", node.weight)
+        if weight.ndim != 2:
+            raise self.unsupported(name, f"its weight has shape {weight.shape} instead of (outputs, inputs)")
+        if signal.nir_shape != (weight.shape[1],):
+            raise self.mismatch(name, signal, f"({weight.shape[1]},)")
+        outputs = weight.shape[0]
+        bias = np.zeros(outputs)
+        if hasattr(node, "bias"):
+            bias = self.numbers(name, "bias", node.bias, (outputs,))
+        height, width, channels = signal.shape
+        by_neuron = weight.reshape(outputs, channels, height, width).transpose(2, 3, 1, 0)
+        dense = FloatDense(by_neuron.reshape(-1, outputs))
+        return self.weighted(name, signal, dense, bias, (1, 1, outputs), (outputs,))
+
+    def convolution(self, name: str, node: Any, signal: _Signal) -> _Signal:
+        weight = self.numbers(name, "weight", node.weight)
+        if weight.ndim != 4:
+            raise self.mismatch(name, signal, f"a weight of four axes, has {weight.shape}")
+        outputs, group_inputs, *kernel = weight.shape
+        groups = int(np.asarray(node.groups))
+        height, width, channels = self.spatial(name, signal)
+        if groups < 1 or outputs % groups or channels != group_inputs * groups:
+            raise self.mismatch(name, signal, f"{group_inputs * groups} channels in {groups} groups")
+        if node.input_shape is not None and _pair(node.input_shape) != (height, width):
+            raise self.mismatch(name, signal, f"input_shape {_pair(node.input_shape)}")
+        stride, dilation = _pair(node.stride), _pair(node.dilation)
+        extent = tuple(d * (k - 1) + 1 for d, k in zip(dilation, kernel, strict=True))
+        padding, size = self.window(name, (height, width), extent, stride, node.padding)
+        bias = self.numbers(name, "bias", node.bias, (outputs,))
+        # (out, in, ky, kx) becomes (source channel, ky, kx, target channel of the group)
+        grouped = weight.reshape(groups, outputs // groups, group_inputs, *kernel)
+        by_source = grouped.transpose(0, 2, 3, 4, 1).reshape(channels, *kernel, outputs // groups)
+        connection = FloatConvolution(by_source, stride, dilation, padding, groups)
+        return self.weighted(name, signal, connection, bias, (*size, outputs), (outputs, *size))
+
+    def pool(self, name: str, node: Any, signal: _Signal) -> _Signal:
+        height, width, channels = self.spatial(name, signal)
+        kernel, stride = _pair(node.kernel_size), _pair(node.stride)
+        padding, size = self.window(name, (height, width), kernel, stride, node.padding)
+        if signal.is_plain:
+            pooled = FloatPool(kernel, stride, padding)
+            signal = replace(signal, terms=tuple((source, pooled) for source, _ in signal.terms))
+            signal = replace(signal, bias=np.zeros((*size, channels)))
+            return self.populate(name, None, [signal], (*size, channels), (channels, *size))
+        if padding != (0, 0) or not all(isinstance(term, FloatConvolution) for _, term in signal.terms):
+            raise self.unsupported(name, "a sum pool with padding, or not right after a Conv2d or a neuron")
+        terms = tuple((source, _pooled(term, kernel, stride)) for source, term in signal.terms)
+        bias = signal.bias[: size[0], : size[1]] * (kernel[0] * kernel[1])
+        return _Signal(terms, bias, (*size, channels), (channels, *size))
+
+    def flatten(self, name: str, node: Any, signal: _Signal) -> _Signal:
+        shape = signal.nir_shape
+        stated = node.input_type["input"]
+        if stated is not None and _shape_of(stated) != shape:
+            raise self.mismatch(name, signal, f"{_shape_of(stated)}")
+        first, last = (int(d) + (len(shape) if d < 0 else 0) for d in (node.start_dim, node.end_dim))
+        if not 0 <= first <= last < len(shape):
+            raise self.mismatch(name, signal, f"axes {int(node.start_dim)} to {int(node.end_dim)}")
+        size = int(np.prod(shape[first : last + 1]))
+        return replace(signal, nir_shape=(*shape[:first], size, *shape[last + 1 :]))
+
+    def neuron(self, name: str, kind: str, node: Any, signal: _Signal) -> FloatNeuron:
+        def parameter(key: str) -> Array:
+            array = self.numbers(name, key, getattr(node, key))
+            if array.size == 1:
+                array = array.reshape(())
+            elif array.shape != signal.nir_shape:
+                raise self.mismatch(name, signal, f"{key} of shape {array.shape}")
+            height, width, channels = signal.shape
+            whole = np.broadcast_to(array, signal.nir_shape)
+            return whole.reshape(channels, height, width).transpose(1, 2, 0).copy()
+
+        leaky = kind == "LIF"
+        neuron = FloatNeuron(
+            tau=parameter("tau") if leaky else None,
+            r=parameter("r"),
+            v_leak=parameter("v_leak") if leaky else np.zeros(signal.shape),
+            v_threshold=parameter("v_threshold"),
+            v_reset=parameter("v_reset"),
+        )
+        for key, array in (("tau", neuron.tau), ("r", neuron.r), ("v_threshold", neuron.v_threshold)):
+            if array is not None and array.min() <= 0:
+                raise ModelError(
+                    f"{self.path}: {key} of node {name!r} is {array.min():g}, but must be positive",
+                    "correct it in the network that exported the file",
+                    "nir-parameter",
+                )
+        return neuron
+
+    # ---- shared steps
+
+    def populate(
+        self,
+        name: str,
+        neuron: FloatNeuron | None,
+        signals: list[_Signal],
+        shape: Shape | None = None,
+        nir_shape: tuple[int, ...] | None = None,
+    ) -> _Signal:
+        """Add a population, driven by the given signals, and return what leaves it."""
+        shape = shape or signals[0].shape
+        number = len(self.populations)
+        bias = signals[0].bias if signals else np.zeros(shape)
+        self.populations.append(FloatPopulation(name, shape, neuron, bias))
+        for signal in signals:
+            self.projections += [FloatProjection(source, number, term) for source, term in signal.terms]
+        term = ((number, FloatIdentity()),)
+        return _Signal(term, np.zeros(shape), shape, nir_shape or signals[0].nir_shape)
+
+    def sum_of(self, name: str, arriving: list[_Signal]) -> _Signal:
+        """Edges that meet in a node add up."""
+        first = arriving[0]
+        for other in arriving[1:]:
+            if (other.nir_shape, other.shape) != (first.nir_shape, first.shape):
+                raise self.mismatch(name, other, f"{first.nir_shape}, as its other input has")
+        terms = tuple(term for signal in arriving for term in signal.terms)
+        return replace(first, terms=terms, bias=sum((s.bias for s in arriving), np.zeros(first.shape)))
+
+    def weighted(
+        self,
+        name: str,
+        signal: _Signal,
+        connection: FloatMap,
+        bias: Array,
+        shape: Shape,
+        nir_shape: tuple[int, ...],
+    ) -> _Signal:
+        if not signal.is_plain:
+            raise self.unsupported(name, "a second weighted node without a neuron between: multiply them")
+        terms = tuple((source, connection) for source, _ in signal.terms)
+        return _Signal(terms, np.broadcast_to(bias, shape).copy(), shape, nir_shape)
+
+    def spatial(self, name: str, signal: _Signal) -> Shape:
+        if len(signal.nir_shape) != 3:
+            raise self.mismatch(name, signal, "(channels, height, width)")
+        return signal.shape
+
+    def window(
+        self, name: str, size: tuple[int, int], extent: Sequence[int], stride: tuple[int, int], padding: Any
+    ) -> tuple[tuple[int, int], tuple[int, int]]:
+        """Padding (top, left) and the size (height, width) of what a sliding window makes."""
+        if isinstance(padding, str):
+            if padding == "same" and stride != (1, 1):
+                raise self.unsupported(name, f"padding 'same' with stride {stride}")
+            both = tuple(e - 1 if padding == "same" else 0 for e in extent)
+        else:
+            both = tuple(2 * p for p in _pair(padding))
+        room = tuple(n + p - e for n, p, e in zip(size, both, extent, strict=True))
+        if min(*extent, *stride) < 1 or min(both) < 0 or min(room) < 0:
+            raise ModelError(
+                f"{self.path}: the window of node {name!r} ({extent[0]} x {extent[1]}, stride {stride}, "
+                f"padding {padding}) does not fit its {size[0]} x {size[1]} input",
+                "check kernel, stride, dilation and padding",
+                "nir-shape",
+            )
+        return (both[0] // 2, both[1] // 2), (room[0] // stride[0] + 1, room[1] // stride[1] + 1)
+
+    def numbers(self, name: str, key: str, value: Any, shape: tuple[int, ...] | None = None) -> Array:
+        """A parameter as float64; refuses NaN, infinity and a wrong shape."""
+        array = np.asarray(value, np.float64)
+        if not np.isfinite(array).all():
+            raise ModelError(
+                f"{self.path}: {key} of node {name!r} holds NaN or infinity",
+                "correct it in the network that exported the file",
+                "nir-parameter",
+            )
+        if shape is not None and array.shape != shape:
+            raise ModelError(
+                f"{self.path}: {key} of node {name!r} has shape {array.shape}, expected {shape}",
+                "export the network again",
+                "nir-shape",
+            )
+        return array
+
+    def mismatch(self, name: str, signal: _Signal, wanted: str) -> ModelError:
+        return ModelError(
+            f"{self.path}: node {name!r} gets {signal.nir_shape} but wants {wanted}",
+            "shapes in NIR have no batch axis: a Flatten of a whole sample has start_dim 0",
+            "nir-shape",
+        )
+
+    def unsupported(self, name: str, why: str) -> UnsupportedError:
+        return UnsupportedError(
+            f"{self.path}: node {name!r} is not supported here: {why}",
+            "supported are Linear, Affine, Conv2d, SumPool2d, Flatten, IF and LIF, one of these two at the end",
+        )
+
+
+def _pooled(term: FloatMap, kernel: tuple[int, int], stride: tuple[int, int]) -> FloatConvolution:
+    """The one convolution that a convolution followed by a sum pool without padding is.
+
+    ``y[i] = sum_a c[i * stride + a]`` and ``c[j] = sum_b w[b] x[j * s + b * d - p]`` give
+    kernel positions ``a * s + b * d``, stride ``stride * s``.
+    """
+    assert isinstance(term, FloatConvolution)
+    channels, height, width, outputs = term.weight.shape
+    (down, across), (dy, dx) = term.stride, term.dilation
+    size = ((kernel[0] - 1) * down + (height - 1) * dy + 1, (kernel[1] - 1) * across + (width - 1) * dx + 1)
+    weight = np.zeros((channels, *size, outputs))
+    for ay in range(kernel[0]):
+        for ax in range(kernel[1]):
+            rows = slice(ay * down, ay * down + (height - 1) * dy + 1, dy)
+            columns = slice(ax * across, ax * across + (width - 1) * dx + 1, dx)
+            weight[:, rows, columns] += term.weight
+    return FloatConvolution(weight, (down * stride[0], across * stride[1]), (1, 1), term.padding, term.groups)
+
+
+def _shape_of(value: Any) -> tuple[int, ...]:
+    return tuple(int(n) for n in np.atleast_1d(np.asarray(value)))
+
+
+def _height_width_channels(shape: tuple[int, ...]) -> Shape:
+    """NIR's (N,), (C, W) or (C, H, W) as (height, width, channels)."""
+    channels, height, width = {1: (shape[0], 1, 1), 2: (shape[0], 1, shape[-1]), 3: shape}[len(shape)]
+    return height, width, channels
+
+
+def _pair(value: Any) -> tuple[int, int]:
+    """One integer for both axes, or two."""
+    down, across = np.broadcast_to(np.asarray(value).astype(int).reshape(-1), 2)
+    return int(down), int(across)

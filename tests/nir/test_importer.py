@@ -1,0 +1,307 @@
+"""What the importer reads, and what it refuses."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import h5py
+import nir
+import numpy as np
+import pytest
+from conftest import Save
+from literal import LiteralChain
+
+from edgespike.convert.discretise import FloatInterpreter, choose_profile
+from edgespike.errors import ModelError, UnsupportedError
+from edgespike.importers.nir import read_nir
+
+PROFILE = {"dt": 1e-3, "reset": "zero", "compare": "gt", "decay": "exact", "gain": "none"}
+
+
+def fires_at_once(shape: tuple[int, ...], threshold: float = 0.5) -> Any:
+    """An IF neuron that under gain none turns current into spikes tick by tick."""
+    return nir.IF(r=np.ones(shape), v_threshold=np.full(shape, threshold))
+
+
+def lif(shape: tuple[int, ...] = (3,), **changes: Any) -> Any:
+    values = {"tau": 0.02, "r": 1.0, "v_leak": 0.0, "v_threshold": 0.5, "v_reset": 0.0, **changes}
+    return nir.LIF(
+        **{name: np.broadcast_to(np.asarray(value), shape).copy() for name, value in values.items()}
+    )
+
+
+def linear(outputs: int, inputs: int, seed: int = 0) -> Any:
+    return nir.Linear(np.random.default_rng(seed).normal(size=(outputs, inputs)))
+
+
+def conv(inputs: int, outputs: int, kernel: tuple[int, int], **changes: Any) -> Any:
+    rng = np.random.default_rng(7)
+    arguments = {
+        "input_shape": None,
+        "stride": (1, 1),
+        "padding": (0, 0),
+        "dilation": (1, 1),
+        "groups": 1,
+        "bias": rng.normal(size=outputs),
+        **changes,
+    }
+    groups = arguments["groups"]
+    return nir.Conv2d(weight=rng.normal(size=(outputs, inputs // groups, *kernel)), **arguments)
+
+
+def same_spikes(path: Path, nodes: list[Any], shape: tuple[int, ...], ticks: int = 12) -> None:
+    """The imported float network spikes exactly as the nodes do, one by one, in NIR's layout."""
+    rng = np.random.default_rng(1)
+    network = read_nir(path)
+    interpreter = FloatInterpreter(network, choose_profile(**PROFILE))
+    literal = LiteralChain(nodes, **PROFILE)
+    spikes = 0.0
+    for _ in range(ticks):
+        x = (rng.random(shape) < 0.4).astype(np.float64)
+        wanted = literal.step(x)
+        channels_first = np.moveaxis(x.reshape(-1, *(1,) * (3 - x.ndim), *x.shape[1:]), 0, -1)
+        got = interpreter.step(channels_first[None])[-1][0]
+        np.testing.assert_array_equal(np.moveaxis(got, -1, 0).reshape(wanted.shape), wanted)
+        assert network.output_shape == wanted.shape
+        spikes += wanted.sum()
+    assert 0 < spikes < ticks * wanted.size, "the test network must both spike and be silent"
+
+
+@pytest.mark.parametrize(
+    ("kernel", "changes"),
+    [
+        ((3, 3), {"padding": (1, 1)}),
+        ((3, 2), {"stride": (2, 1), "padding": (0, 1)}),
+        ((2, 3), {"dilation": (2, 1), "groups": 2}),
+        ((3, 4), {"padding": "same"}),
+        ((2, 2), {"padding": "valid", "stride": (1, 2)}),
+    ],
+)
+def test_convolutions_mean_what_nir_says(
+    chain: Save, kernel: tuple[int, int], changes: dict[str, Any]
+) -> None:
+    layer = conv(2, 4, kernel, input_shape=(7, 6), **changes)
+    out = tuple(LiteralChain([layer], **PROFILE).step(np.zeros((2, 7, 6))).shape)
+    neuron = fires_at_once(out)
+    same_spikes(chain((2, 7, 6), out, conv=layer, spike=neuron), [layer, neuron], (2, 7, 6))
+
+
+@pytest.mark.parametrize(("kernel", "stride", "padding"), [((2, 2), (2, 2), 0), ((3, 2), (2, 1), 1)])
+def test_sum_pools_before_and_after_weights(chain: Save, kernel: Any, stride: Any, padding: int) -> None:
+    def pool(padding: int) -> Any:
+        return nir.SumPool2d(np.array(kernel), np.array(stride), np.array([padding, padding]))
+
+    x = np.zeros((2, 13, 12))
+    pooled = LiteralChain([pool(padding)], **PROFILE).step(x).shape
+    layer = conv(2, 3, (2, 2), input_shape=pooled[1:])
+    layer.weight = np.abs(layer.weight)
+    nodes: dict[str, Any] = {"pool_1": pool(padding), "conv": layer, "pool_2": pool(0)}
+    out = LiteralChain(list(nodes.values()), **PROFILE).step(x).shape
+    nodes["spike"] = fires_at_once(out, 60.0)
+    same_spikes(chain(x.shape, out, **nodes), list(nodes.values()), x.shape)
+
+
+def test_flatten_keeps_nirs_order(chain: Save) -> None:
+    nodes = {
+        "spike_1": fires_at_once((2, 3, 4)),
+        "flatten": nir.Flatten(np.array([2, 3, 4]), 0, -1),
+        "spike_2": fires_at_once((24,)),
+        "linear": linear(5, 24),
+        "spike_3": lif((5,), v_threshold=0.2 + 0.1 * np.arange(5), tau=0.01 + 0.01 * np.arange(5)),
+    }
+    same_spikes(chain((2, 3, 4), (5,), **nodes), list(nodes.values()), (2, 3, 4))
+
+
+def test_parameters_by_neuron_and_scalar(chain: Save) -> None:
+    rng = np.random.default_rng(3)
+    neuron = lif(
+        (2, 3, 2),
+        r=rng.uniform(0.5, 2, (2, 3, 2)),
+        v_leak=rng.normal(size=(2, 3, 2)) * 0.2,
+        v_threshold=rng.uniform(0.5, 1, (2, 3, 2)),
+        tau=rng.uniform(0.002, 0.05, (2, 3, 2)),
+    )
+    scalar = nir.IF(r=np.array([2.0]), v_threshold=np.array([1.5]))
+    nodes = {"lif": neuron, "if": scalar}
+    same_spikes(chain((2, 3, 2), (2, 3, 2), **nodes), list(nodes.values()), (2, 3, 2))
+
+
+def test_edges_that_meet_add_up(save: Save) -> None:
+    nodes = {
+        "input": nir.Input(np.array([3])),
+        "a": linear(4, 3, 1),
+        "b": nir.Affine(linear(4, 3, 2).weight, np.ones(4)),
+        "spike": fires_at_once((4,)),
+        "output": nir.Output(np.array([4])),
+    }
+    edges = [("input", "a"), ("input", "b"), ("a", "spike"), ("b", "spike"), ("spike", "output")]
+    path = save(nodes, edges)
+    together = nir.Affine(nodes["a"].weight + nodes["b"].weight, np.ones(4))
+    same_spikes(path, [together, nodes["spike"]], (3,))
+
+
+def test_two_lif_neurons(data_folder: Path) -> None:
+    network = read_nir(data_folder / "nir" / "two_lif_neurons.nir")
+    assert [population.name for population in network.populations] == ["in", "lif1", "lif2"]
+    first, second = (population.neuron for population in network.populations[1:])
+    assert first and second and first.tau is not None
+    assert (first.tau.item(), first.v_leak.item(), second.v_threshold.item()) == (0.01, 1.2, 20.0)
+
+
+# ---- refusals ---------------------------------------------------------------
+
+
+def refuse(path: Path, *words: str, kind: type[ModelError] = ModelError) -> ModelError:
+    with pytest.raises(kind) as caught:
+        read_nir(path)
+    message = caught.value.message
+    assert all(word in message for word in words), message
+    assert "\n" not in message and caught.value.hint
+    return caught.value
+
+
+def test_braille_is_refused_with_all_reasons(data_folder: Path) -> None:
+    path = data_folder / "nir" / "braille_noDelay_bias_zero.nir"
+    refuse(path, "CubaLIF", "'lif1.lif'", "'lif2'", "recurrent", "lif1.w_rec", kind=UnsupportedError)
+
+
+def test_what_is_no_nir_file(tmp_path: Path) -> None:
+    path = tmp_path / "x.nir"
+    assert refuse(path, str(path)).code == "model-missing"
+    path.write_bytes(b"this is text, not HDF5")
+    assert refuse(path, "not a NIR file").code == "not-nir"
+    with h5py.File(path, "w") as file:
+        file["weights"] = np.zeros(3)
+    assert refuse(path, "no NIR graph").code == "not-nir"
+
+
+def test_a_file_cut_short(chain: Save) -> None:
+    path = chain((3,), (3,), spike=lif())
+    whole = path.read_bytes()
+    path.write_bytes(whole[: len(whole) // 2])
+    refuse(path, "cut short")
+
+
+def test_a_node_of_a_type_nobody_knows_and_other_unsupported_ones(chain: Save) -> None:
+    path = chain((3,), (3,), a=linear(3, 3), leaky=nir.LI(*np.ones((3, 3))), b=nir.Scale(np.ones(3)))
+    with h5py.File(path, "a") as file:
+        del file["node/nodes/a/type"]
+        file["node/nodes/a/type"] = "Resonator"
+    refuse(path, "Resonator ('a')", "LI ('leaky')", "Scale ('b')", kind=UnsupportedError)
+
+
+def test_a_node_without_its_parameters(chain: Save) -> None:
+    path = chain((3,), (3,), spike=lif())
+    with h5py.File(path, "a") as file:
+        del file["node/nodes/spike/tau"]
+    assert refuse(path, "tau").code == "nir-invalid"
+
+
+def test_edges_to_nodes_that_do_not_exist(save: Save) -> None:
+    nodes = {"input": nir.Input(np.array([3])), "spike": lif(), "output": nir.Output(np.array([3]))}
+    path = save(nodes, [("input", "spike"), ("spike", "outptu"), ("hidden", "output")])
+    refuse(path, "'hidden'", "'outptu'")
+
+
+def test_loops_are_refused(save: Save) -> None:
+    nodes = {"input": nir.Input(np.array([3])), "spike": lif(), "back": linear(3, 3)}
+    nodes["output"] = nir.Output(np.array([3]))
+    edges = [("input", "spike"), ("spike", "back"), ("back", "spike"), ("spike", "output")]
+    refuse(save(nodes, edges), "recurrent loop", "spike", "back", kind=UnsupportedError)
+
+
+def test_one_input_and_one_output(save: Save) -> None:
+    nodes = {"a": nir.Input(np.array([3])), "b": nir.Input(np.array([3])), "spike": lif()}
+    path = save(nodes, [("a", "spike"), ("b", "spike")])
+    refuse(path, "2 Input nodes", "'a', 'b'", "0 Output nodes", kind=UnsupportedError)
+
+
+def test_nodes_that_hang_loose(save: Save) -> None:
+    nodes = {"input": nir.Input(np.array([3])), "spike": lif(), "lost": linear(3, 3)}
+    nodes["output"] = nir.Output(np.array([3]))
+    edges = [("input", "spike"), ("spike", "output")]
+    refuse(save(nodes, edges), "'lost'", "reached by no edge")
+    refuse(save(nodes, [*edges, ("input", "lost")]), "'lost'", "leads nowhere")
+
+
+@pytest.mark.parametrize(
+    ("nodes", "words"),
+    [
+        ({"first": linear(4, 5), "spike": lif((4,))}, ("'first'", "(3,)", "(5,)")),
+        ({"first": linear(4, 3), "spike": lif((5,))}, ("'spike'", "(4,)", "(5,)")),
+        ({"first": conv(2, 3, (3, 3)), "spike": lif((3,))}, ("'first'", "(3,)")),
+        (
+            {"first": nir.Affine(np.ones((4, 3)), np.ones(5)), "spike": lif((4,))},
+            ("'first'", "bias", "(5,)", "(4,)"),
+        ),
+        (
+            {"first": nir.Flatten(np.array([2, 3]), 0, -1), "spike": lif((6,))},
+            ("'first'", "(3,)", "(2, 3)"),
+        ),
+    ],
+)
+def test_shapes_that_do_not_match(chain: Save, nodes: dict[str, Any], words: tuple[str, ...]) -> None:
+    for node in nodes.values():
+        if isinstance(node, nir.Conv2d):
+            node.input_shape = (4, 4)
+    assert refuse(chain((3,), (4,), **nodes), *words).code == "nir-shape"
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"input_shape": (5, 5)}, ("(2, 6, 6)", "(5, 5)")),
+        ({"input_shape": (6, 6), "padding": "same", "stride": (2, 2)}, ("same",)),
+        ({"input_shape": (6, 6), "dilation": (4, 4)}, ("does not fit", "6 x 6")),
+    ],
+)
+def test_convolutions_that_do_not_fit(chain: Save, changes: dict[str, Any], words: tuple[str, ...]) -> None:
+    path = chain((2, 6, 6), (3,), layer=conv(2, 3, (3, 3), **changes), spike=lif())
+    refuse(path, "'layer'", *words)
+
+
+def test_a_convolution_of_another_channel_count(chain: Save) -> None:
+    path = chain((3, 6, 6), (3,), layer=conv(2, 3, (3, 3), input_shape=(6, 6)), spike=lif())
+    refuse(path, "'layer'", "2 channels")
+
+
+def test_a_flatten_that_keeps_an_axis_explains_itself(chain: Save) -> None:
+    nodes = {"flatten": nir.Flatten(np.array([2, 3, 3]), 1, -1), "linear": linear(4, 18), "spike": lif((4,))}
+    error = refuse(chain((2, 3, 3), (4,), **nodes), "'linear'", "(2, 9)", "(18,)")
+    assert "start_dim 0" in error.hint
+
+
+@pytest.mark.parametrize(
+    ("neuron", "words"),
+    [
+        (lif(tau=np.array([0.01, 0.0, 0.01])), ("tau", "positive")),
+        (lif(tau=-0.01), ("tau", "-0.01")),
+        (lif(v_threshold=np.array([1, 0, 1.0])), ("v_threshold", "positive")),
+        (lif(r=0.0), ("r of", "positive")),
+        (lif(v_leak=np.array([0, np.nan, 0])), ("v_leak", "NaN")),
+        (lif(v_reset=np.inf), ("v_reset", "infinity")),
+    ],
+)
+def test_parameters_that_make_no_neuron(chain: Save, neuron: Any, words: tuple[str, ...]) -> None:
+    assert refuse(chain((3,), (3,), spike=neuron), "'spike'", *words).code == "nir-parameter"
+
+
+def test_weights_that_are_not_finite(chain: Save) -> None:
+    weight = np.ones((3, 3))
+    weight[1, 2] = np.nan
+    refuse(chain((3,), (3,), layer=nir.Linear(weight), spike=lif()), "'layer'", "weight", "NaN")
+
+
+def test_a_readout_without_neurons(chain: Save) -> None:
+    path = chain((3,), (2,), spike=lif(), readout=linear(2, 3))
+    refuse(path, "'output'", "weighted sum of spikes", kind=UnsupportedError)
+
+
+def test_a_graph_without_neurons(chain: Save) -> None:
+    refuse(chain((3,), (3,)), "no spiking population", kind=UnsupportedError)
+
+
+def test_two_weighted_nodes_in_a_row(chain: Save) -> None:
+    path = chain((3,), (3,), a=linear(4, 3), b=linear(3, 4), spike=lif())
+    refuse(path, "'b'", "second weighted node", kind=UnsupportedError)
