@@ -1,0 +1,74 @@
+"""The command line: one thin module per verb, all on the public API.
+
+Results go to stdout, progress and errors to stderr. Exit codes are in docs/cli.md.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+
+import click
+
+import edgespike
+from edgespike.cli.failure import INTERRUPTED, report_error, silence_stdout
+
+__all__ = ["main"]
+
+VERBS = {
+    "inspect": "Check a model file and show what is in it.",
+    "run": "Classify images or event recordings.",
+    "eval": "Measure accuracy and cost on labelled data.",
+    "stream": "Replay recordings in real time and classify as they come.",
+}
+
+
+class Verbs(click.Group):
+    """Imports a verb's module only when the verb is used, so that ``--help`` is quick."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(VERBS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in VERBS:
+            return None
+        command = import_module(f"edgespike.cli.{cmd_name}").command
+        assert isinstance(command, click.Command)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl(list(VERBS.items()))
+
+
+@click.group(cls=Verbs, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(edgespike.__version__, prog_name="edgespike", message="%(prog)s %(version)s")
+def commands() -> None:
+    """Exact event-driven inference for small devices.
+
+    Converts trained networks into integer spiking graphs and runs them, event by
+    event, on this machine or on a board.
+
+    \b
+    Example:
+      edgespike convert net.onnx -o net.esg --calibration data.npz
+      edgespike eval net.esg data.npz
+    """
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs the command line (``sys.argv`` unless given) and returns the exit code."""
+    arguments = list(sys.argv[1:] if arguments is None else arguments) or ["--help"]
+    try:
+        code = commands.main(arguments, prog_name="edgespike", standalone_mode=False)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        silence_stdout()  # the reader has seen enough, as in `edgespike inspect ... | head`
+        return 0
+    except (click.Abort, KeyboardInterrupt):
+        print("interrupted", file=sys.stderr)
+        return INTERRUPTED
+    except Exception as error:
+        return report_error(error, as_json="--json" in arguments)
+    return code if isinstance(code, int) else 0

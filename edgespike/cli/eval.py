@@ -1,0 +1,110 @@
+"""``edgespike eval``: accuracy, agreement with the original, and cost on labelled data."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+import click
+import numpy as np
+
+from edgespike.cli.options import INPUT_FILE, INPUT_PATH, Runner, json_option, runner_options
+from edgespike.cli.output import percent, percentiles_ms, print_fields, print_json, print_table, progress
+from edgespike.cli.samples import Sample, classify, find_samples
+from edgespike.session import InferenceSession
+
+
+@click.command()
+@click.argument("model", type=INPUT_FILE)
+@click.argument("data", type=INPUT_PATH)
+@click.option("--original", type=INPUT_FILE, help="The .onnx file it came from, to compare with.")
+@click.option("--limit", type=click.IntRange(1), help="Use the first so many samples.")
+@runner_options
+@json_option
+def command(
+    model: Path, data: Path, original: Path | None, limit: int | None, runner: Runner, as_json: bool
+) -> None:
+    """Measure MODEL, an .esg file, on DATA.
+
+    DATA is an .npz with samples x and labels y, or a folder or .zip of event
+    recordings in one folder per class.
+
+    \b
+    Example:
+      edgespike eval digits.esg test.npz --original digits.onnx
+    """
+    with runner.open(model) as session:
+        samples = find_samples([data], session)[:limit]
+        evaluation = evaluate(session, samples, original)
+    evaluation = {"model": str(model), "data": str(data), "backend": str(runner), **evaluation}
+    if as_json:
+        print_json(evaluation)
+    else:
+        show(evaluation)
+
+
+def evaluate(session: InferenceSession, samples: list[Sample], original: Path | None) -> dict[str, Any]:
+    """Classifies all samples and adds up."""
+    labels, said, seconds = [], [], []
+    with progress("classifying", len(samples)) as done:
+        for sample in samples:
+            content = sample.load()
+            begin = time.perf_counter()
+            result = classify(session, content)
+            seconds.append(time.perf_counter() - begin)
+            labels.append(sample.label)
+            said.append(result.label)
+            done(len(said))
+    stats = session.stats()
+    count = len(samples)
+    return {
+        "samples": count,
+        "accuracy": accuracy(said, labels),
+        "original": None,
+        "input_events_per_sample": stats["input_events"] / count,
+        "events_per_sample": stats["events"] / count,
+        "synops_per_sample": stats["synops"] / count,
+        "ms_per_sample": {"mean": 1e3 * float(np.mean(seconds)), **percentiles_ms(seconds)},
+        "populations": [
+            {"name": row["name"], "events": row["events"] / count, "synops": row["synops"] / count}
+            for row in stats["populations"]
+        ],
+    }
+
+
+def accuracy(said: list[int], labels: list[int | None]) -> float | None:
+    """Share of the labelled samples that were classified right; None without labels."""
+    right = [a == b for a, b in zip(said, labels, strict=True) if b is not None]
+    return float(np.mean(right)) if right else None
+
+
+def show(evaluation: dict[str, Any]) -> None:
+    """Prints an evaluation at 80 columns."""
+    times, original = evaluation["ms_per_sample"], evaluation["original"]
+    print_fields(
+        [
+            ("samples", f"{evaluation['samples']:,} on {evaluation['backend']}"),
+            ("accuracy", percent(evaluation["accuracy"])),
+            *(
+                [
+                    ("original", f"{percent(original['accuracy'])} in onnxruntime"),
+                    ("agreement", percent(original["agreement"])),
+                ]
+                if original
+                else []
+            ),
+            ("time a sample", ", ".join(f"{name.upper()} {ms:.2f} ms" for name, ms in times.items())),
+            ("input a sample", f"{evaluation['input_events_per_sample']:,.0f} events"),
+        ]
+    )
+    print()
+    total = evaluation["synops_per_sample"]
+    rows = [(row["name"], row["events"], row["synops"]) for row in evaluation["populations"]]
+    print_table(
+        ["population", "events a sample", "synops a sample", "share"],
+        [
+            (name, f"{events:,.1f}", f"{synops:,.1f}", percent(synops / total if total else None))
+            for name, events, synops in [*rows, ("all", evaluation["events_per_sample"], total)]
+        ],
+    )

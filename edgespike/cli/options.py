@@ -1,0 +1,91 @@
+"""Options and parameter types that several verbs share."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import wraps
+from pathlib import Path
+from typing import Any
+
+import click
+
+from edgespike.errors import UsageError
+from edgespike.session import InferenceSession
+
+__all__ = [
+    "INPUT_FILE",
+    "INPUT_PATH",
+    "Runner",
+    "duration",
+    "json_option",
+    "runner_options",
+    "sensor",
+]
+
+INPUT_FILE = click.Path(exists=True, dir_okay=False, readable=True, path_type=Path)
+INPUT_PATH = click.Path(exists=True, readable=True, path_type=Path)
+
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON (see docs/cli.md).")
+
+
+# ---- types ------------------------------------------------------------------
+
+_UNITS = {"us": 1e-6, "ms": 1e-3, "s": 1.0}
+
+
+def duration(text: str) -> float:
+    """``300ms``, ``50us``, ``0.5s``: seconds, more than 0."""
+    match = re.fullmatch(r"(\d+\.?\d*(?:e-?\d+)?) ?(us|ms|s)", text)
+    seconds = float(match[1]) * _UNITS[match[2]] if match else 0.0
+    if not 0 < seconds < math.inf:
+        raise click.BadParameter(f"{text!r} is no duration: write 300ms, 50us or 0.5s")
+    return seconds
+
+
+def sensor(text: str) -> tuple[int, int]:
+    """``346x260``: width, height."""
+    match = re.fullmatch(r"([1-9]\d{0,4})x([1-9]\d{0,4})", text)
+    if not match:
+        raise click.BadParameter(f"{text!r} is no sensor size: write WIDTHxHEIGHT, such as 346x260")
+    return int(match[1]), int(match[2])
+
+
+# ---- what runs a network ----------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Runner:
+    """The backend that the user chose."""
+
+    backend: str
+    port: str | None
+    baud: int
+
+    def open(self, model: Path) -> InferenceSession:
+        """A session with the network on this machine, or on the board behind the port."""
+        return InferenceSession(model, self.backend, port=self.port, baud=self.baud)
+
+    def __str__(self) -> str:
+        return self.port or self.backend
+
+
+def runner_options(function: Callable[..., None]) -> Callable[..., None]:
+    """``--backend``, ``--port`` and ``--baud``, given to the verb as one ``runner``."""
+
+    @click.option(
+        "--backend", type=click.Choice(["cpu", "reference"]), help="What runs it here.  [default: cpu]"
+    )
+    @click.option("--port", metavar="PORT", help="Run on a board: a serial device, socket://HOST:PORT, emulated or qemu.")
+    @click.option(
+        "--baud", type=click.IntRange(1), metavar="RATE", default=921600, help="Of a serial device.  [921600]"
+    )
+    @wraps(function)
+    def with_runner(backend: str | None, port: str | None, baud: int, **others: Any) -> None:
+        if backend and port:
+            raise UsageError("--backend and --port exclude each other", "leave out one of them")
+        function(runner=Runner("device" if port else backend or "cpu", port, baud), **others)
+
+    return with_runner

@@ -1,0 +1,89 @@
+"""What a verb writes: results on stdout, progress on stderr and only on a terminal."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+
+import numpy as np
+from rich import box
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+from rich.text import Text
+
+__all__ = [
+    "byte_count",
+    "percent",
+    "percentiles_ms",
+    "print_fields",
+    "print_json",
+    "print_table",
+    "progress",
+]
+
+
+def print_json(value: Mapping[str, object]) -> None:
+    """One JSON object on one line, at once."""
+    print(json.dumps(value), flush=True)
+
+
+def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]], names: int = 1) -> None:
+    """A table; the first ``names`` columns are text and may wrap, the others are numbers."""
+    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
+    for number, column in enumerate(columns):
+        if number < names:
+            table.add_column(column, overflow="fold")
+        else:
+            table.add_column(column, justify="right", no_wrap=True)
+    for row in rows:
+        table.add_row(*(Text(str(cell)) for cell in row))
+    _stdout().print(table)
+
+
+def print_fields(fields: Iterable[tuple[str, object]]) -> None:
+    """Names and values below each other."""
+    table = Table.grid(padding=(0, 2))
+    table.add_column(no_wrap=True)
+    table.add_column(overflow="fold")
+    for name, value in fields:
+        table.add_row(name, Text(str(value)))
+    _stdout().print(table)
+
+
+@contextmanager
+def progress(description: str, total: float | None) -> Iterator[Callable[[float], None]]:
+    """A bar while something long runs; yields the function that is told how much is done so far."""
+    bar = Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        console=Console(stderr=True),
+        transient=True,
+        disable=not sys.stderr.isatty(),
+    )
+    with bar:
+        task = bar.add_task(description, total=total)
+        yield lambda done: bar.update(task, completed=done)
+
+
+def byte_count(size: int) -> str:
+    """``"12,345 bytes (12.1 KiB)"``."""
+    return f"{size:,} bytes" if size < 1024 else f"{size:,} bytes ({size / 1024:,.1f} KiB)"
+
+
+def percent(fraction: float | None) -> str:
+    """``"98.95 %"``, or a dash where there is nothing to say."""
+    return "-" if fraction is None else f"{100 * fraction:.2f} %"
+
+
+def percentiles_ms(seconds: Sequence[float]) -> dict[str, float]:
+    """P50, P90 and P99 in milliseconds."""
+    return {f"p{p}": 1e3 * float(np.percentile(seconds, p)) for p in (50, 90, 99)}
+
+
+def _stdout() -> Console:
+    return Console(highlight=False, emoji=False, markup=False)
