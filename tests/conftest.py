@@ -10,6 +10,7 @@ import os
 import shutil
 import sys
 from collections.abc import Callable, Generator
+from importlib.machinery import PathFinder
 from pathlib import Path
 
 import pytest
@@ -20,8 +21,9 @@ IN_CI = os.environ.get("CI", "").lower() in ("1", "true")
 
 # `python -m pytest` puts the source folder first on the path. Unless the extensions were
 # built in place, the package to test is the installed one.
-if not list((ROOT / "edgespike").glob("_core.*.so")):
-    sys.path[:] = [entry for entry in sys.path if Path(entry or ".").resolve() != ROOT]
+elsewhere = [entry for entry in sys.path if Path(entry or ".").resolve() != ROOT]
+if not list((ROOT / "edgespike").glob("_core.*.so")) and PathFinder.find_spec("edgespike", elsewhere):
+    sys.path[:] = elsewhere
 
 settings.register_profile("edgespike", deadline=None, derandomize=IN_CI)
 settings.load_profile("edgespike")

@@ -78,9 +78,18 @@ def runner_options(function: Callable[..., None]) -> Callable[..., None]:
     @click.option(
         "--backend", type=click.Choice(["cpu", "reference"]), help="What runs it here.  [default: cpu]"
     )
-    @click.option("--port", metavar="PORT", help="Run on a board: a serial device, socket://HOST:PORT, emulated or qemu.")
     @click.option(
-        "--baud", type=click.IntRange(1), metavar="RATE", default=921600, help="Of a serial device.  [921600]"
+        "--port",
+        metavar="PORT",
+        help="Run on a board: a serial device, socket://HOST:PORT, emulated or qemu.",
+    )
+    @click.option(
+        "--baud",
+        type=click.IntRange(1),
+        metavar="RATE",
+        default=921600,
+        show_default=True,
+        help="Bits per second of a serial device.",
     )
     @wraps(function)
     def with_runner(backend: str | None, port: str | None, baud: int, **others: Any) -> None:
