@@ -55,12 +55,12 @@ const char *es_error_message(int code);
 typedef struct es_model {
     const uint8_t *data;
     uint32_t size;
-    const uint8_t *populations; /* population_count records of ES_POPULATION_BYTES */
-    const uint8_t *projections; /* projection_count records of ES_PROJECTION_BYTES */
+    const struct es_population *populations; /* population_count records, read in place */
+    const struct es_projection *projections;
+    const struct es_input *input;
     const uint8_t *parameters;
     const uint8_t *weights;
     const uint8_t *initial;
-    const uint8_t *input;
     const uint8_t *metadata; /* UTF-8 JSON for hosts */
     const uint8_t *test;
     uint32_t metadata_size;
@@ -77,6 +77,17 @@ int es_model_open(es_model *model, const void *data, size_t size);
 /* The number of scores: neurons of the last population. */
 uint32_t es_output_size(const es_model *model);
 
+/* The number of neurons of a population; 0 if there is no such population. */
+uint32_t es_population_size(const es_model *model, uint32_t population);
+
+/* Height, width and channels of what input events may name: those of the input
+ * population, or of the sensor (channels: two polarities) if it counts events. */
+void es_input_shape(const es_model *model, uint32_t shape[3]);
+
+/* Microseconds in a tick, and ticks in a window (0: samples end from outside). */
+uint32_t es_tick_us(const es_model *model);
+uint32_t es_window_ticks(const es_model *model);
+
 /* SHA-256 of the network that the model was converted from. */
 const uint8_t *es_model_source_hash(const es_model *model);
 
@@ -91,7 +102,9 @@ typedef enum es_plan { ES_PLAN_STREAMING = 0, ES_PLAN_ONE_SHOT = 1 } es_plan;
  * board agree to the byte, and with the numbers in the model's header. */
 int es_arena_size(const es_model *model, es_plan plan, uint32_t *size);
 
-/* One input event. For a direct input, (x, y, channel) names the input neuron
+/* One input event. Ticks count from reset; they may wrap around at 2^32, because
+ * only differences matter: an event may lie at most 2^31 - 1 ticks ahead of the
+ * open tick, what lies further counts as backwards. For a direct input, (x, y, channel) names the input neuron
  * and value is the change of its level, or the payload of a spike. For an
  * event-counting input, x and y are the sensor's, channel is the polarity
  * (0 or 1) and value counts the events (1 or more). */
@@ -118,9 +131,9 @@ typedef struct es_net {
     uint32_t tick;         /* the open tick */
     uint32_t window_start; /* first tick of the open window */
     uint32_t tick_input;   /* sum of |value| in the open tick (spike inputs) */
-    uint8_t plan;
-    uint8_t state;
-    uint8_t settled; /* one-shot: the sample has been evaluated */
+    uint8_t plan;          /* es_plan */
+    uint8_t state;         /* see es_net.c */
+    bool pending;          /* something is to be evaluated when the tick closes */
 } es_net;
 
 /* Lays out the arena and resets. */
@@ -131,26 +144,29 @@ int es_net_reset(es_net *net);
 
 /* Integrates events in order; an event of a later tick closes the ticks before
  * it. Returns ES_WINDOW when a window closed before event number *used: read
- * the output, then push the rest. On an error *used is the number of events
- * taken; event number *used is the one refused, and the network is as if it had
- * not been given. */
+ * the output, then push the rest. The output of a closed window stays until the
+ * next event is pushed, or the next advance or finish: they open the next window,
+ * from the initial state. On an error *used is the number of events taken; event
+ * number *used is the one refused, and the network is as if it had not been given. */
 int es_net_push(es_net *net, const es_event *events, size_t count, size_t *used);
 
 /* Closes ticks until `tick` is the open one. Returns ES_WINDOW when it stopped
  * at the end of a window: read the output, then call again. */
 int es_net_advance(es_net *net, uint32_t tick);
 
-/* Closes the open tick and the sample. Afterwards only output, statistics and
- * reset are allowed. */
+/* Closes the open tick and the sample, which need not be a whole window.
+ * Afterwards only output, state, statistics and reset are allowed. */
 int es_net_finish(es_net *net);
 
-/* The scores of the last closed tick: accumulators, levels or spike counts,
- * as the last population has them. `count` must be es_output_size. */
+/* The scores of the last closed tick: accumulators, levels or spike counts, as
+ * the last population has them. (Accumulators that the input reaches directly
+ * hold the open tick's events already.) In the one-shot plan there are scores
+ * only once the window or the sample has ended. `count` must be es_output_size. */
 int es_net_output(const es_net *net, int32_t *scores, size_t count);
 
 /* Levels (or, for spiking and accumulator populations, membranes or
- * accumulators) of one population in (y, x, channel) order, for tests and views.
- * Streaming plan only. `count` must be its number of neurons. */
+ * accumulators; zeros for a spike input) of one population in (y, x, channel)
+ * order, for tests and views. Streaming plan only. `count` must be its number of neurons. */
 int es_net_state(const es_net *net, uint32_t population, int32_t *values, size_t count);
 
 /* Events emitted by one population, and synaptic operations that it caused. */
@@ -159,8 +175,9 @@ int es_net_population_stats(const es_net *net, uint32_t population, uint64_t *ev
 /* Zeroes all statistics. */
 void es_net_clear_stats(es_net *net);
 
-/* Runs the model's golden self-test; ES_ERR_DIGEST if a bit differs. `scores`
- * is room for es_output_size values. Resets the network before and after. */
+/* Runs the model's golden self-test, if it has one; ES_ERR_DIGEST if a bit
+ * differs. `scores` is room for es_output_size values. Resets the network before
+ * and after; the statistics count the test's work. */
 int es_net_self_test(es_net *net, int32_t *scores, size_t count);
 
 /* CRC-32 as in zlib, PNG and Ethernet; start with crc = 0. */

@@ -1,0 +1,389 @@
+"""Python's view of the C core: models and networks (edgespike/core/edgespike.h).
+
+A ``Network`` takes whole batches of events and releases the GIL while it works.
+"""
+
+from cpython.mem cimport PyMem_Free, PyMem_Malloc
+from libc.stddef cimport size_t
+from libc.stdint cimport int32_t, uint8_t, uint16_t, int16_t, uint32_t, uint64_t, uintptr_t
+from libc.string cimport memcpy
+
+import numpy as np
+
+from edgespike.errors import BudgetError, DataError, DeviceError, ModelError, UsageError
+from edgespike.graph import CORE_EVENT
+
+cdef extern from "edgespike.h" nogil:
+    int ES_OK, ES_WINDOW, ES_ERR_STATE, ES_ERR_TIME, ES_ERR_RANGE
+    int ES_PLAN_STREAMING, ES_PLAN_ONE_SHOT, ES_ALIGNMENT, ES_FORMAT_MAJOR, ES_FORMAT_MINOR
+
+    ctypedef enum es_plan:
+        pass
+
+    ctypedef struct es_model:
+        const uint8_t *metadata
+        uint32_t metadata_size
+        uint16_t population_count
+        uint16_t projection_count
+
+    ctypedef struct es_event:
+        uint32_t tick
+        uint16_t x
+        uint16_t y
+        uint16_t channel
+        int16_t value
+
+    ctypedef struct es_stats:
+        uint64_t input_events
+        uint64_t events
+        uint64_t synops
+        uint64_t ticks
+        uint64_t windows
+
+    ctypedef struct es_net:
+        es_stats stats
+        uint32_t tick
+
+    int es_model_open(es_model *model, const void *data, size_t size)
+    uint32_t es_output_size(const es_model *model)
+    uint32_t es_population_size(const es_model *model, uint32_t population)
+    void es_input_shape(const es_model *model, uint32_t *shape)
+    const uint8_t *es_model_source_hash(const es_model *model)
+    int es_arena_size(const es_model *model, es_plan plan, uint32_t *size)
+    int es_net_init(es_net *net, const es_model *model, es_plan plan, void *arena, size_t arena_size)
+    int es_net_reset(es_net *net)
+    int es_net_push(es_net *net, const es_event *events, size_t count, size_t *used)
+    int es_net_advance(es_net *net, uint32_t tick)
+    int es_net_finish(es_net *net)
+    int es_net_output(const es_net *net, int32_t *scores, size_t count)
+    int es_net_state(const es_net *net, uint32_t population, int32_t *values, size_t count)
+    int es_net_population_stats(const es_net *net, uint32_t population, uint64_t *events, uint64_t *synops)
+    void es_net_clear_stats(es_net *net)
+    int es_net_self_test(es_net *net, int32_t *scores, size_t count)
+
+cdef extern from *:
+    """
+    typedef struct es_error_row {
+        const char *name;
+        int code;
+        const char *family;
+        const char *slug;
+        const char *message;
+    } es_error_row;
+    #define ES_ERROR_ROW(name, code, family, slug, message) {#name, code, #family, slug, message},
+    static const es_error_row es_error_rows[] = {ES_ERROR_LIST(ES_ERROR_ROW)};
+    enum { es_error_row_count = sizeof es_error_rows / sizeof *es_error_rows };
+    """
+    ctypedef struct es_error_row:
+        const char *name
+        int code
+        const char *family
+        const char *slug
+        const char *message
+    const es_error_row *es_error_rows
+    int es_error_row_count
+
+
+# ---- errors -----------------------------------------------------------------
+
+FORMAT_VERSION = (ES_FORMAT_MAJOR, ES_FORMAT_MINOR)
+
+# code: (name, family, slug, message), as es_errors.h lists them
+ERRORS = {
+    es_error_rows[i].code: (
+        es_error_rows[i].name.decode(),
+        es_error_rows[i].family.decode(),
+        es_error_rows[i].slug.decode(),
+        es_error_rows[i].message.decode(),
+    )
+    for i in range(es_error_row_count)
+}
+
+_FAMILIES = {
+    "MODEL": ModelError,
+    "DATA": DataError,
+    "BUDGET": BudgetError,
+    "USAGE": UsageError,
+    "LINK": DeviceError,
+}
+
+_HINTS = {
+    "model-truncated": "copy the file again, whole",
+    "model-magic": "give an .esg file made by `edgespike convert`",
+    "model-version": "update edgespike, or convert the network again",
+    "model-crc": "copy the file again, in binary mode",
+    "self-test": "the model and this machine do not agree: please report it",
+    "arena-too-small": "choose a smaller model or a board with more RAM",
+    "event-time": "sort the events by time",
+    "event-range": "crop or rescale the events to the sensor that the model was made for",
+    "event-value": "check the scale of the input",
+    "tick-full": "use shorter ticks, or thin out the events",
+    "state": "reset before the next sample",
+}
+
+
+def error_of(code, where="", hint=""):
+    """The exception that stands for a negative code of the core."""
+    name, family, slug, message = ERRORS[code]
+    hint = hint or _HINTS.get(slug, "convert the network again" if family == "MODEL" else "")
+    return _FAMILIES[family](f"{where}: {message}" if where else message, hint, slug)
+
+
+cdef int checked(int status) except -1:
+    if status < 0:
+        raise error_of(status)
+    return status
+
+
+# ---- memory -----------------------------------------------------------------
+
+cdef class _Memory:
+    """Bytes that begin at a multiple of 16."""
+
+    cdef void *block
+    cdef uint8_t *data
+    cdef size_t size
+
+    def __cinit__(self, size_t size):
+        self.block = PyMem_Malloc(size + ES_ALIGNMENT)
+        if self.block == NULL:
+            raise MemoryError(f"no memory for {size} bytes")
+        self.data = <uint8_t *>((<uintptr_t>self.block + ES_ALIGNMENT - 1) & ~<uintptr_t>(ES_ALIGNMENT - 1))
+        self.size = size
+
+    def __dealloc__(self):
+        PyMem_Free(self.block)
+
+
+# ---- model ------------------------------------------------------------------
+
+_PLANS = {"streaming": ES_PLAN_STREAMING, "one-shot": ES_PLAN_ONE_SHOT}
+
+
+cdef object plan_of(plan):
+    if plan not in _PLANS:
+        raise UsageError(f"there is no plan {plan!r}", "choose streaming or one-shot", "argument")
+    return _PLANS[plan]
+
+
+cdef class Model:
+    """A checked model file in memory. Read-only, so any number of networks may share it.
+
+    Args:
+        data: the bytes of an ``.esg`` file; they are copied.
+
+    Raises:
+        ModelError: the bytes are no model file, or a corrupted or newer one.
+    """
+
+    cdef es_model model
+    cdef _Memory memory
+
+    def __cinit__(self, data):
+        cdef bytes content = bytes(data)
+        self.memory = _Memory(len(content))
+        memcpy(self.memory.data, <const char *>content, self.memory.size)
+        checked(es_model_open(&self.model, self.memory.data, self.memory.size))
+
+    @property
+    def output_size(self):
+        """The number of scores."""
+        return es_output_size(&self.model)
+
+    @property
+    def population_count(self):
+        """The number of populations, the input included."""
+        return self.model.population_count
+
+    @property
+    def source_hash(self):
+        """SHA-256 of the network that the model was converted from."""
+        return (<const char *>es_model_source_hash(&self.model))[:32]
+
+    @property
+    def metadata(self):
+        """UTF-8 JSON for hosts (docs/metadata.md)."""
+        return (<const char *>self.model.metadata)[:self.model.metadata_size]
+
+    def arena_size(self, plan):
+        """Bytes of RAM that a plan needs; None if the model has no such plan."""
+        cdef uint32_t size
+        if es_arena_size(&self.model, <es_plan><int>plan_of(plan), &size) != ES_OK:
+            return None
+        return size
+
+
+# ---- network ----------------------------------------------------------------
+
+cdef class Network:
+    """A model at work, in memory of its own: the backend interface over the C core.
+
+    Args:
+        model: shared, not changed.
+        plan: ``"streaming"`` keeps all state between ticks; ``"one-shot"`` takes one
+            sample between resets and needs less memory.
+
+    One thread at a time may use a network; another one gets a UsageError. Different
+    networks are independent, and all of them release the GIL while they work.
+    """
+
+    cdef es_net net
+    cdef Model model
+    cdef _Memory arena
+    cdef bint busy
+
+    def __cinit__(self, Model model not None, plan="streaming"):
+        size = model.arena_size(plan)
+        if size is None:
+            raise UsageError("a spiking network has no one-shot plan", "choose plan='streaming'", "argument")
+        self.model = model
+        self.arena = _Memory(size)
+        checked(es_net_init(&self.net, &model.model, <es_plan><int>plan_of(plan), self.arena.data, size))
+
+    cdef int begin(self) except -1:
+        """Every call starts here, while it holds the GIL."""
+        if self.busy:
+            raise UsageError(
+                "the network is at work in another thread", "give each thread a network of its own", "busy"
+            )
+        return 0
+
+    def reset(self):
+        """Back to the initial state at tick 0; statistics stay."""
+        self.begin()
+        checked(es_net_reset(&self.net))
+
+    def push(self, events):
+        """Integrate events (dtype CORE_EVENT) in order; later ticks close earlier ones.
+
+        Returns:
+            How many events were taken, and whether a window closed before the next one:
+            then read the output and push the rest.
+
+        Raises:
+            DataError: an event goes backwards, lies outside, or leaves the value range.
+                Those before it have been taken.
+        """
+        self.begin()
+        if events.dtype != CORE_EVENT or events.ndim != 1:
+            raise DataError(
+                f"events have dtype {events.dtype} and {events.ndim} dimensions",
+                "give a one-dimensional array of dtype CORE_EVENT",
+                "event-dtype",
+            )
+        cdef const uint8_t[::1] content = np.ascontiguousarray(events).view(np.uint8)
+        cdef const es_event *first = NULL
+        cdef size_t count = len(events)
+        cdef size_t used = 0
+        cdef int status
+        if count:
+            first = <const es_event *>&content[0]
+        self.busy = True
+        with nogil:
+            status = es_net_push(&self.net, first, count, &used)
+        self.busy = False
+        if status < 0:
+            raise self.refusal(status, used, events)
+        return used, status == ES_WINDOW
+
+    cdef object refusal(self, int status, size_t number, object events):
+        """The exception for an event that push refused."""
+        if status == ES_ERR_STATE:
+            return error_of(status)
+        tick, x, y, channel, value = events[number].tolist()
+        cdef uint32_t shape[3]
+        es_input_shape(&self.model.model, shape)
+        where = f"event {number} (tick {tick}, x {x}, y {y}, channel {channel}, value {value})"
+        if status == ES_ERR_TIME:
+            where += f" at open tick {self.net.tick}"
+        elif status == ES_ERR_RANGE:
+            where += f" on a {shape[1]} x {shape[0]} x {shape[2]} input"
+        return error_of(status, where)
+
+    def advance(self, tick):
+        """Close ticks until `tick` is the open one.
+
+        Returns:
+            True when it stopped at the end of a window: read the output, call again.
+        """
+        self.begin()
+        if not 0 <= tick < 1 << 32:
+            raise UsageError(f"tick {tick} is not a 32-bit number", "count ticks modulo 2**32", "argument")
+        cdef uint32_t to_tick = tick
+        cdef int status
+        self.busy = True
+        with nogil:
+            status = es_net_advance(&self.net, to_tick)
+        self.busy = False
+        if status == ES_ERR_TIME:
+            raise error_of(status, f"tick {tick} at open tick {self.net.tick}", "ticks only grow")
+        return checked(status) == ES_WINDOW
+
+    def finish(self):
+        """Close the open tick and the sample; then only output, state, statistics and reset."""
+        self.begin()
+        cdef int status
+        self.busy = True
+        with nogil:
+            status = es_net_finish(&self.net)
+        self.busy = False
+        checked(status)
+
+    def self_test(self):
+        """Run the model's golden self-test, if it has one; resets the network.
+
+        Raises:
+            ModelError: a bit of the result differs.
+        """
+        self.begin()
+        scores = np.empty(self.model.output_size, np.int32)
+        cdef int32_t[::1] view = scores
+        cdef size_t count = len(scores)
+        cdef int status
+        self.busy = True
+        with nogil:
+            status = es_net_self_test(&self.net, &view[0], count)
+        self.busy = False
+        checked(status)
+
+    def output(self):
+        """Scores of the last closed tick, flat int32: accumulators, levels or spike counts."""
+        self.begin()
+        scores = np.empty(self.model.output_size, np.int32)
+        cdef int32_t[::1] view = scores
+        checked(es_net_output(&self.net, &view[0], len(scores)))
+        return scores
+
+    def state(self, population):
+        """Levels, membranes or accumulators of one population after the last closed tick, flat int32."""
+        self.begin()
+        if not 0 <= population < self.model.population_count:
+            raise UsageError(
+                f"there is no population {population}", f"there are {self.model.population_count}", "argument"
+            )
+        values = np.empty(es_population_size(&self.model.model, population), np.int32)
+        cdef int32_t[::1] view = values
+        checked(es_net_state(&self.net, population, &view[0], len(values)))
+        return values
+
+    def stats(self):
+        """Counts since the last clear: events and synaptic operations, in all and by population."""
+        self.begin()
+        populations = []
+        cdef uint64_t events, synops
+        for number in range(self.model.population_count):
+            checked(es_net_population_stats(&self.net, number, &events, &synops))
+            populations.append({"events": events, "synops": synops})
+        return {
+            "input_events": self.net.stats.input_events,
+            "events": self.net.stats.events,
+            "synops": self.net.stats.synops,
+            "ticks": self.net.stats.ticks,
+            "windows": self.net.stats.windows,
+            "populations": populations,
+        }
+
+    def clear_stats(self):
+        """Zero all statistics."""
+        self.begin()
+        es_net_clear_stats(&self.net)

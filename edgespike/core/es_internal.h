@@ -1,0 +1,326 @@
+/* What the core's files share: the model's records as they lie in the file, the
+ * arena, and the steps of a tick. Not for users of the library.
+ */
+#ifndef ES_INTERNAL_H
+#define ES_INTERNAL_H
+
+#include <string.h>
+
+#include "edgespike.h"
+
+/* ---- records of the file (docs/format.md), read in place --------------- */
+
+/* Every record lies at a multiple of 16 and has no padding, so a pointer into
+ * the file is a pointer to the record. */
+
+typedef struct es_header {
+    uint8_t magic[8];
+    uint16_t major;
+    uint16_t minor;
+    uint32_t file_size;
+    uint32_t crc;
+    uint16_t section_count;
+    uint16_t population_count;
+    uint16_t projection_count;
+    uint16_t reserved;
+    uint32_t streaming_bytes;
+    uint32_t one_shot_bytes; /* 0: there is no one-shot plan */
+    uint8_t reserved_2[12];
+    uint8_t source_hash[32];
+} es_header;
+
+typedef struct es_section {
+    char name[4];
+    uint32_t offset;
+    uint32_t size;
+    uint32_t crc;
+} es_section;
+
+enum { ES_LEVEL_INPUT, ES_SPIKE_INPUT, ES_ACTIVATION, ES_MAX_POOL, ES_ACCUMULATOR, ES_INTEGRATE_AND_FIRE };
+enum { ES_FIRES_ABOVE, ES_FIRES_FROM };                             /* compare */
+enum { ES_RESET_NONE, ES_RESET_TO_VALUE, ES_RESET_SUBTRACT };       /* reset */
+enum { ES_DECAY_NONE, ES_DECAY_NEAREST, ES_DECAY_FLOOR, ES_DECAY_TOWARD_ZERO }; /* rounding */
+
+#define ES_FLAG_DRIVEN 1 /* some drive is not zero: every neuron works every tick */
+
+typedef struct es_population {
+    uint8_t kind;
+    uint8_t accumulator_bytes;
+    uint8_t level_bytes;
+    uint8_t flags;
+    uint16_t height;
+    uint16_t width;
+    uint16_t channels;
+    uint16_t reserved;
+    int32_t level_min;
+    int32_t level_max;
+    uint32_t parameter_offset;
+    uint32_t parameter_count;
+    uint32_t initial_offset;
+    uint8_t compare;
+    uint8_t reset;
+    uint8_t rounding;
+    uint8_t reserved_2;
+    int32_t membrane_min;
+    int32_t membrane_max;
+    uint32_t budget;
+    uint16_t first_projection;
+    uint16_t projection_count;
+    uint8_t reserved_3[12];
+} es_population;
+
+enum { ES_DENSE, ES_CONVOLUTION, ES_SUM_POOL, ES_ONE_TO_ONE, ES_MAX_POOL_WINDOW };
+
+/* Pairs are (down, across). */
+typedef struct es_projection {
+    uint8_t kind;
+    uint8_t weight_bits;
+    uint8_t delay;
+    uint8_t shift;
+    uint16_t source;
+    uint16_t target;
+    uint16_t kernel[2];
+    uint16_t stride[2];
+    uint16_t dilation[2];
+    uint16_t padding[2];
+    uint16_t groups;
+    uint16_t reserved;
+    uint32_t weight_offset;
+    uint32_t weight_stride;
+    uint8_t reserved_2[12];
+} es_projection;
+
+typedef struct es_input {
+    uint8_t counts_events;
+    uint8_t polarities;
+    uint16_t slices;
+    uint16_t sensor_height;
+    uint16_t sensor_width;
+    uint32_t tick_us;
+    uint32_t window_ticks;
+    uint32_t slice_ticks;
+    uint16_t saturation;
+    uint8_t reserved[10];
+    int16_t table[]; /* [channels][saturation + 1] when it counts events */
+} es_input;
+
+typedef struct es_test {
+    uint32_t event_count;
+    uint32_t score_count;
+    uint32_t digest;
+    uint32_t reserved;
+    es_event events[];
+} es_test;
+
+/* Fails to compile where a record is not as in the file. */
+typedef char es_assert_header[sizeof(es_header) == 80 ? 1 : -1];
+typedef char es_assert_section[sizeof(es_section) == 16 ? 1 : -1];
+typedef char es_assert_population[sizeof(es_population) == 64 ? 1 : -1];
+typedef char es_assert_projection[sizeof(es_projection) == 48 ? 1 : -1];
+typedef char es_assert_input[sizeof(es_input) == 32 ? 1 : -1];
+typedef char es_assert_test[sizeof(es_test) == 16 && sizeof(es_event) == 12 ? 1 : -1];
+
+static inline uint32_t es_pixel_count(const es_population *population)
+{
+    return (uint32_t)population->height * population->width;
+}
+
+static inline uint32_t es_neuron_count(const es_population *population)
+{
+    return es_pixel_count(population) * population->channels;
+}
+
+static inline bool es_has_accumulators(const es_population *population)
+{
+    return population->accumulator_bytes != 0;
+}
+
+static inline bool es_has_levels(const es_population *population)
+{
+    return population->level_bytes != 0;
+}
+
+static inline bool es_is_input(const es_population *population)
+{
+    return population->kind == ES_LEVEL_INPUT || population->kind == ES_SPIKE_INPUT;
+}
+
+static inline bool es_is_driven(const es_population *population)
+{
+    return (population->flags & ES_FLAG_DRIVEN) != 0;
+}
+
+/* Whether pixels remember when they last decayed. */
+static inline bool es_has_stamps(const es_population *population)
+{
+    return population->kind == ES_INTEGRATE_AND_FIRE && population->rounding != ES_DECAY_NONE &&
+           !es_is_driven(population);
+}
+
+static inline bool es_counts_spikes(const es_model *model, uint32_t number)
+{
+    return number + 1u == model->population_count &&
+           model->populations[number].kind == ES_INTEGRATE_AND_FIRE;
+}
+
+static inline const int32_t *es_parameters(const es_model *model, const es_population *population)
+{
+    return (const int32_t *)(const void *)(model->parameters + population->parameter_offset);
+}
+
+static inline uint32_t es_round_up(uint32_t size)
+{
+    return (size + (ES_ALIGNMENT - 1u)) & ~(ES_ALIGNMENT - 1u);
+}
+
+/* ---- initial state (es_initial.c) -------------------------------------- */
+
+/* One table of INIT: its two maps, and where its values are, in bytes from its
+ * start. A pixel's values begin at element es_initial_index. */
+typedef struct es_initial {
+    const uint8_t *table;
+    const uint16_t *rows;
+    const uint16_t *columns;
+    uint32_t row_count;
+    uint32_t column_count;
+    uint32_t accumulators;
+    uint32_t levels;
+    uint32_t size;
+} es_initial;
+
+/* The table of a population. Its first two numbers must be in range. */
+es_initial es_initial_of(const es_model *model, const es_population *population);
+
+static inline uint32_t es_initial_index(const es_initial *initial, uint32_t y, uint32_t x, uint32_t channels)
+{
+    return (initial->rows[y] * initial->column_count + initial->columns[x]) * channels;
+}
+
+/* Spreads the table's accumulators or levels over a buffer of all neurons. */
+void es_initial_spread_accumulators(const es_model *model, const es_population *population, uint8_t *buffer);
+void es_initial_spread_levels(const es_model *model, const es_population *population, uint8_t *buffer);
+
+/* ---- arena (es_arena.c) ------------------------------------------------ */
+
+/* The arena begins with a table of offsets, four for each population; 0 where
+ * there is no such buffer. */
+typedef enum es_buffer {
+    ES_ACCUMULATORS, /* or membranes */
+    ES_LEVELS,       /* level - level_min; for an event-counting input, counts */
+    ES_TOUCHED,      /* one bit a pixel: to be evaluated */
+    ES_STAMPS,       /* by pixel: how many ticks of the window it has decayed */
+    ES_BUFFER_KINDS,
+    ES_SPIKE_COUNTS = ES_LEVELS /* of an integrate-and-fire output */
+} es_buffer;
+
+static inline uint8_t *es_buffer_of(const es_net *net, uint32_t number, es_buffer kind)
+{
+    const uint32_t *table = (const uint32_t *)(const void *)net->arena;
+    uint32_t offset = table[ES_BUFFER_KINDS * number + kind];
+    return offset ? net->arena + offset : NULL;
+}
+
+typedef struct es_population_stats {
+    uint64_t events;
+    uint64_t synops;
+} es_population_stats;
+
+static inline es_population_stats *es_stats_of(const es_net *net, uint32_t number)
+{
+    uint32_t tables = net->model->population_count * (ES_BUFFER_KINDS * (uint32_t)sizeof(uint32_t));
+    return (es_population_stats *)(void *)(net->arena + tables) + number;
+}
+
+/* End of the buffers that keep their place: all of the streaming plan, and all
+ * but accumulators and levels of the one-shot plan. Writes their offsets where
+ * `table` is given. */
+uint64_t es_arena_fixed(const es_model *model, es_plan plan, uint32_t *table);
+
+/* Lays out the whole one-shot plan into `table` and returns its end. */
+uint64_t es_arena_one_shot(const es_model *model, uint32_t *table);
+
+/* The first projection that ends in a population other than the input. */
+static inline const es_projection *es_first_incoming(const es_model *model, uint32_t number)
+{
+    const es_projection *projection = model->projections;
+
+    while (projection->target != number)
+        projection++;
+    return projection;
+}
+
+/* ---- kernels (es_kernel.c) --------------------------------------------- */
+
+/* accumulators[i] += weights[i] * value, modulo 2^32 or 2^16. */
+void es_add_weights_32(uint32_t *restrict accumulators, const int8_t *restrict weights, uint32_t value,
+                       uint32_t count);
+void es_add_weights_16(uint16_t *restrict accumulators, const int8_t *restrict weights, uint32_t value,
+                       uint32_t count);
+
+/* maxima[i] = max(maxima[i], values[i]). */
+void es_maximum_8(uint16_t *restrict maxima, const uint8_t *restrict values, uint32_t count);
+void es_maximum_16(uint16_t *restrict maxima, const uint16_t *restrict values, uint32_t count);
+
+/* ---- projections (es_project.c) ---------------------------------------- */
+
+/* The channels of a pixel are evaluated in groups of at most this many. */
+#define ES_GROUP 64
+
+/* What neurons of one pixel send at once. */
+typedef struct es_pixel_events {
+    uint32_t y;
+    uint32_t x;
+    uint32_t count;
+    uint16_t channels[ES_GROUP];
+    int32_t values[ES_GROUP]; /* never 0 */
+} es_pixel_events;
+
+/* Carries events to the targets of all projections that leave a population,
+ * marks the target pixels, and counts. */
+void es_project(es_net *net, uint32_t source, const es_pixel_events *events);
+
+/* ---- neurons (es_neuron.c) --------------------------------------------- */
+
+/* Evaluates the touched (or driven) pixels of a population, sends what changed,
+ * and clears their marks. Returns whether some neuron will work in the next
+ * tick by itself. */
+bool es_evaluate(es_net *net, uint32_t number);
+
+/* The level that an accumulator means. */
+int32_t es_level(int32_t accumulator, int32_t step, int32_t level_min, int32_t level_max);
+
+/* Whether a membrane fires. */
+bool es_fires(const es_population *population, int32_t membrane, int32_t threshold);
+
+/* Brings the membranes of a pixel to the open tick, before the first input of
+ * that tick is added. Call before the pixel is marked. */
+void es_decay_pixel(es_net *net, uint32_t number, uint32_t pixel);
+
+/* The same for every pixel that has a stamp. */
+void es_decay_population(es_net *net, uint32_t number);
+
+/* A membrane after `ticks` ticks without input. */
+int32_t es_decayed(int32_t membrane, int32_t decay, uint8_t rounding, uint32_t ticks);
+
+/* Level, membrane or accumulator after the last closed tick; 0 for spike inputs. */
+int32_t es_neuron_state(const es_net *net, uint32_t number, uint32_t neuron);
+
+/* What the last population tells of a neuron: its state, or spikes in the window. */
+int32_t es_neuron_score(const es_net *net, uint32_t number, uint32_t neuron);
+
+/* ---- input (es_input.c) ------------------------------------------------ */
+
+/* Whether an event names a neuron (or sensor pixel) of the input. */
+bool es_input_contains(const es_model *model, const es_event *event);
+
+/* ES_OK, or why the event's value cannot be taken. The event lies in the open
+ * window and inside the input. */
+int es_input_check(const es_net *net, const es_event *event);
+
+/* Takes a checked event of the open tick. */
+void es_input_take(es_net *net, const es_event *event);
+
+/* The level of an input neuron, from what its buffer holds. */
+int32_t es_input_level(const es_model *model, uint32_t channel, uint32_t stored);
+
+#endif

@@ -1,0 +1,714 @@
+/* The loader. It checks every rule of docs/format.md that running relies on, once
+ * and in the file's order, so that nothing needs to be checked afterwards. Sizes
+ * are compared by subtraction (size <= end - offset), which cannot wrap around. */
+#include "es_internal.h"
+
+enum { POPS, PROJ, PARM, WGTS, INIT, INPT, META, TEST, SECTION_COUNT };
+
+static const char section_names[SECTION_COUNT][4] = {
+    {'P', 'O', 'P', 'S'}, {'P', 'R', 'O', 'J'}, {'P', 'A', 'R', 'M'}, {'W', 'G', 'T', 'S'},
+    {'I', 'N', 'I', 'T'}, {'I', 'N', 'P', 'T'}, {'M', 'E', 'T', 'A'}, {'T', 'E', 'S', 'T'},
+};
+
+static const uint8_t magic[8] = {0x89, 'E', 'S', 'G', '\r', '\n', 0x1A, '\n'};
+
+static const uint32_t max_neurons = (uint32_t)1 << 24;
+
+/* A part of the file under check. */
+typedef struct es_span {
+    const uint8_t *data;
+    uint32_t size;
+} es_span;
+
+static bool contains(es_span span, uint64_t offset, uint64_t size)
+{
+    return offset <= span.size && size <= span.size - offset;
+}
+
+static bool is_zero(const uint8_t *data, size_t size)
+{
+    for (size_t i = 0; i < size; i++)
+        if (data[i] != 0)
+            return false;
+    return true;
+}
+
+/* ---- header and sections ----------------------------------------------- */
+
+static const es_header *header_of(const uint8_t *data)
+{
+    return (const es_header *)(const void *)data;
+}
+
+static const es_section *sections_of(const uint8_t *data)
+{
+    return (const es_section *)(const void *)(data + sizeof(es_header));
+}
+
+/* The checksum covers the header, with zero in its own place, and the section table. */
+static uint32_t header_crc(const uint8_t *data)
+{
+    es_header header;
+    uint32_t crc;
+
+    memcpy(&header, data, sizeof header);
+    header.crc = 0;
+    crc = es_crc32(0, &header, sizeof header);
+    return es_crc32(crc, data + sizeof header, header.section_count * sizeof(es_section));
+}
+
+static int check_header(es_span file)
+{
+    const es_header *header = header_of(file.data);
+    es_span known = {file.data, file.size < sizeof magic ? file.size : (uint32_t)sizeof magic};
+
+    if (memcmp(known.data, magic, known.size) != 0)
+        return ES_ERR_MAGIC;
+    if (file.size < sizeof *header)
+        return ES_ERR_TRUNCATED;
+    if (header->major != ES_FORMAT_MAJOR)
+        return ES_ERR_VERSION;
+    if (file.size < header->file_size)
+        return ES_ERR_TRUNCATED;
+    if (file.size > header->file_size)
+        return ES_ERR_HEADER;
+    if (!contains(file, sizeof *header, header->section_count * sizeof(es_section)))
+        return ES_ERR_HEADER;
+    if (header->crc != header_crc(file.data))
+        return ES_ERR_CRC;
+    if (header->section_count < SECTION_COUNT)
+        return ES_ERR_HEADER;
+    if (header->minor == ES_FORMAT_MINOR && header->section_count != SECTION_COUNT)
+        return ES_ERR_HEADER;
+    if (header->population_count < 2 || header->population_count > 4096)
+        return ES_ERR_HEADER;
+    if (header->projection_count < 1 || header->projection_count > 16384)
+        return ES_ERR_HEADER;
+    if (header->reserved != 0 || !is_zero(header->reserved_2, sizeof header->reserved_2))
+        return ES_ERR_HEADER;
+    return ES_OK;
+}
+
+/* `end` is where the section before ends, and then where this one does. */
+static int check_section(es_span file, const es_section *section, uint32_t *end)
+{
+    if (section->offset % ES_ALIGNMENT != 0)
+        return ES_ERR_SECTION;
+    if (section->offset < *end)
+        return ES_ERR_SECTION;
+    if (!contains(file, section->offset, section->size))
+        return ES_ERR_SECTION;
+    if (!is_zero(file.data + *end, section->offset - *end))
+        return ES_ERR_SECTION;
+    if (section->crc != es_crc32(0, file.data + section->offset, section->size))
+        return ES_ERR_CRC;
+    *end = section->offset + section->size;
+    return ES_OK;
+}
+
+static int check_sections(es_span file, es_span spans[SECTION_COUNT])
+{
+    const es_header *header = header_of(file.data);
+    const es_section *sections = sections_of(file.data);
+    uint32_t end = (uint32_t)(sizeof *header + header->section_count * sizeof *sections);
+
+    for (uint32_t i = 0; i < header->section_count; i++) {
+        int status = check_section(file, &sections[i], &end);
+        if (status != ES_OK)
+            return status;
+        if (i >= SECTION_COUNT) /* of a newer minor version */
+            continue;
+        if (memcmp(sections[i].name, section_names[i], sizeof section_names[i]) != 0)
+            return ES_ERR_SECTION;
+        spans[i].data = file.data + sections[i].offset;
+        spans[i].size = sections[i].size;
+    }
+    if (end != file.size)
+        return ES_ERR_SECTION;
+    if (spans[POPS].size != header->population_count * sizeof(es_population))
+        return ES_ERR_SECTION;
+    if (spans[PROJ].size != header->projection_count * sizeof(es_projection))
+        return ES_ERR_SECTION;
+    if (spans[INPT].size < sizeof(es_input))
+        return ES_ERR_SECTION;
+    return ES_OK;
+}
+
+/* ---- populations ------------------------------------------------------- */
+
+static bool accumulator_bytes_are_valid(const es_population *population)
+{
+    uint8_t bytes = population->accumulator_bytes;
+
+    switch (population->kind) {
+    case ES_ACTIVATION:
+    case ES_ACCUMULATOR:
+        return bytes == 2 || bytes == 4;
+    case ES_INTEGRATE_AND_FIRE:
+        return bytes == 4;
+    default:
+        return bytes == 0;
+    }
+}
+
+/* Those of an event-counting input depend on its saturation: check_input. */
+static bool level_bytes_are_valid(const es_population *population, const es_input *input)
+{
+    switch (population->kind) {
+    case ES_LEVEL_INPUT:
+    case ES_ACTIVATION:
+    case ES_MAX_POOL:
+        if (population->kind == ES_LEVEL_INPUT && input->counts_events)
+            return population->level_bytes == (input->saturation <= UINT8_MAX ? 1 : 2);
+        return population->level_bytes ==
+               (population->level_max - population->level_min <= UINT8_MAX ? 1 : 2);
+    default:
+        return population->level_bytes == 0;
+    }
+}
+
+static bool level_range_is_valid(const es_population *population)
+{
+    if (population->level_min < INT16_MIN || population->level_max > INT16_MAX)
+        return false;
+    if (population->level_min > population->level_max)
+        return false;
+    if (population->kind == ES_ACCUMULATOR)
+        return population->level_min == 0 && population->level_max == 0;
+    if (population->kind == ES_INTEGRATE_AND_FIRE) /* more than one spike a tick only if they subtract */
+        return population->level_min == 0 &&
+               (population->level_max == 1 ||
+                (population->level_max > 1 && population->reset == ES_RESET_SUBTRACT));
+    return true;
+}
+
+static bool spiking_fields_are_valid(const es_population *population)
+{
+    if (population->kind != ES_INTEGRATE_AND_FIRE)
+        return population->flags == 0 && population->compare == 0 && population->reset == 0 &&
+               population->rounding == 0 && population->membrane_min == 0 && population->membrane_max == 0;
+    return population->flags <= ES_FLAG_DRIVEN && population->compare <= ES_FIRES_FROM &&
+           population->reset <= ES_RESET_SUBTRACT && population->rounding <= ES_DECAY_TOWARD_ZERO &&
+           population->membrane_min <= 0 && population->membrane_max >= 0;
+}
+
+static bool shape_is_valid(const es_population *population)
+{
+    uint64_t neurons = (uint64_t)population->height * population->width * population->channels;
+
+    return neurons >= 1 && neurons <= max_neurons;
+}
+
+static bool population_is_valid(const es_model *model, const es_population *population)
+{
+    bool first = population == model->populations;
+
+    return population->kind <= ES_INTEGRATE_AND_FIRE && es_is_input(population) == first &&
+           shape_is_valid(population) && spiking_fields_are_valid(population) &&
+           level_range_is_valid(population) && level_bytes_are_valid(population, model->input) &&
+           accumulator_bytes_are_valid(population) &&
+           (population->budget == 0 || population->kind == ES_SPIKE_INPUT) && population->reserved == 0 &&
+           population->reserved_2 == 0 && is_zero(population->reserved_3, sizeof population->reserved_3);
+}
+
+static int check_populations(const es_model *model)
+{
+    for (uint32_t i = 0; i < model->population_count; i++)
+        if (!population_is_valid(model, &model->populations[i]))
+            return ES_ERR_POPULATION;
+    return ES_OK;
+}
+
+/* ---- projections ------------------------------------------------------- */
+
+static bool has_window(const es_projection *projection)
+{
+    return projection->kind == ES_CONVOLUTION || projection->kind == ES_SUM_POOL ||
+           projection->kind == ES_MAX_POOL_WINDOW;
+}
+
+static bool window_fields_are_valid(const es_projection *projection)
+{
+    for (int axis = 0; axis < 2; axis++) {
+        if (has_window(projection)) {
+            if (!projection->kernel[axis] || !projection->stride[axis] || !projection->dilation[axis])
+                return false;
+        } else if (projection->kernel[axis] || projection->stride[axis] || projection->dilation[axis] ||
+                   projection->padding[axis]) {
+            return false;
+        }
+    }
+    return true;
+}
+
+/* Whether every target has a source in its window, along one axis. */
+static bool windows_have_sources(const es_projection *projection, int axis, uint32_t sources, uint32_t targets)
+{
+    int64_t dilation = projection->dilation[axis];
+
+    for (int64_t target = 0; target < targets; target++) {
+        int64_t start = target * projection->stride[axis] - projection->padding[axis];
+        int64_t skipped = start < 0 ? (-start + dilation - 1) / dilation : 0;
+        if (skipped >= projection->kernel[axis] || start + skipped * dilation >= sources)
+            return false;
+    }
+    return true;
+}
+
+static bool max_pool_is_valid(const es_projection *projection, const es_population *source,
+                              const es_population *target)
+{
+    return es_has_levels(source) && source->channels == target->channels &&
+           source->level_min == target->level_min && source->level_max == target->level_max &&
+           windows_have_sources(projection, 0, source->height, target->height) &&
+           windows_have_sources(projection, 1, source->width, target->width);
+}
+
+/* Whether the shapes of source and target go with the kind. */
+static bool shapes_are_valid(const es_projection *projection, const es_population *source,
+                             const es_population *target)
+{
+    switch (projection->kind) {
+    case ES_DENSE:
+        return target->height == 1 && target->width == 1;
+    case ES_CONVOLUTION:
+        return projection->groups >= 1 && source->channels % projection->groups == 0 &&
+               target->channels % projection->groups == 0;
+    case ES_SUM_POOL:
+        return source->channels == target->channels;
+    case ES_ONE_TO_ONE:
+        return source->height == target->height && source->width == target->width &&
+               source->channels == target->channels;
+    default:
+        return max_pool_is_valid(projection, source, target);
+    }
+}
+
+static bool weights_are_valid(es_span weights, const es_projection *projection, const es_population *source,
+                              const es_population *target)
+{
+    static const uint8_t bits[] = {8, 8, 0, 16, 0};
+    uint64_t vectors = 1;
+    uint32_t length = target->channels;
+    uint32_t room; /* in elements */
+
+    if (projection->weight_bits != bits[projection->kind])
+        return false;
+    if (projection->weight_bits == 0)
+        return projection->weight_offset == 0 && projection->weight_stride == 0;
+    if (projection->kind == ES_DENSE)
+        vectors = es_neuron_count(source);
+    if (projection->kind == ES_CONVOLUTION) {
+        vectors = (uint64_t)source->channels * projection->kernel[0] * projection->kernel[1];
+        length /= projection->groups;
+    }
+    if (projection->weight_offset % ES_ALIGNMENT != 0 || projection->weight_offset > weights.size)
+        return false;
+    room = (weights.size - projection->weight_offset) / (projection->weight_bits / 8u);
+    return projection->weight_stride % 4 == 0 && projection->weight_stride >= length && length <= room &&
+           vectors - 1 <= (room - length) / projection->weight_stride;
+}
+
+/* Max pools take windows, all other kinds of target take sums. */
+static bool ends_are_valid(const es_projection *projection, const es_population *source,
+                           const es_population *target)
+{
+    if (source->kind == ES_ACCUMULATOR)
+        return false;
+    if (projection->kind == ES_MAX_POOL_WINDOW)
+        return target->kind == ES_MAX_POOL;
+    return es_has_accumulators(target);
+}
+
+static bool projection_is_valid(const es_model *model, es_span weights, const es_projection *projection)
+{
+    const es_population *source, *target;
+
+    if (projection->kind > ES_MAX_POOL_WINDOW || projection->delay != 0 || projection->reserved != 0 ||
+        !is_zero(projection->reserved_2, sizeof projection->reserved_2))
+        return false;
+    if (projection->source >= projection->target || projection->target >= model->population_count)
+        return false;
+    source = &model->populations[projection->source];
+    target = &model->populations[projection->target];
+    return projection->shift <= (target->kind == ES_INTEGRATE_AND_FIRE ? 15 : 0) &&
+           (projection->groups == 0 || projection->kind == ES_CONVOLUTION) &&
+           ends_are_valid(projection, source, target) && window_fields_are_valid(projection) &&
+           shapes_are_valid(projection, source, target) &&
+           weights_are_valid(weights, projection, source, target);
+}
+
+static bool are_in_order(const es_projection *before, const es_projection *after)
+{
+    return before->source < after->source ||
+           (before->source == after->source && before->target <= after->target);
+}
+
+static int check_projections(const es_model *model, es_span weights)
+{
+    for (uint32_t i = 0; i < model->projection_count; i++) {
+        const es_projection *projection = &model->projections[i];
+        if (!projection_is_valid(model, weights, projection))
+            return ES_ERR_PROJECTION;
+        if (i > 0 && !are_in_order(projection - 1, projection))
+            return ES_ERR_PROJECTION;
+    }
+    return ES_OK;
+}
+
+/* ---- the graph --------------------------------------------------------- */
+
+static uint32_t count_incoming(const es_model *model, uint32_t number)
+{
+    uint32_t count = 0;
+
+    for (uint32_t i = 0; i < model->projection_count; i++)
+        count += model->projections[i].target == number;
+    return count;
+}
+
+/* How many projections, from number `first` on, leave a population. */
+static uint32_t count_outgoing(const es_model *model, uint32_t number, uint32_t first)
+{
+    uint32_t end = first;
+
+    while (end < model->projection_count && model->projections[end].source == number)
+        end++;
+    return end - first;
+}
+
+static int check_graph(const es_model *model)
+{
+    uint32_t next = 0;
+
+    for (uint32_t number = 0; number < model->population_count; number++) {
+        const es_population *population = &model->populations[number];
+        bool last = number + 1u == model->population_count;
+        uint32_t incoming = count_incoming(model, number);
+        uint32_t outgoing = count_outgoing(model, number, next);
+        if (population->projection_count != outgoing || (outgoing == 0) != last)
+            return ES_ERR_POPULATION;
+        if (population->first_projection != (last ? 0 : next))
+            return ES_ERR_POPULATION;
+        if (number > 0 && (incoming == 0 || (incoming > 1 && population->kind == ES_MAX_POOL)))
+            return ES_ERR_PROJECTION;
+        next += outgoing;
+    }
+    return ES_OK;
+}
+
+/* The exact size of the one-shot plan is checked by es_net_init, where there is
+ * memory to make it. */
+static int check_arena(const es_model *model)
+{
+    const es_header *header = header_of(model->data);
+    bool spiking = model->populations[0].kind == ES_SPIKE_INPUT;
+
+    if (header->streaming_bytes != es_arena_fixed(model, ES_PLAN_STREAMING, NULL))
+        return ES_ERR_HEADER;
+    for (uint32_t i = 0; i < model->population_count; i++)
+        spiking = spiking || model->populations[i].kind == ES_INTEGRATE_AND_FIRE;
+    if (spiking)
+        return header->one_shot_bytes == 0 ? ES_OK : ES_ERR_HEADER;
+    if (header->one_shot_bytes < es_arena_fixed(model, ES_PLAN_ONE_SHOT, NULL))
+        return ES_ERR_HEADER;
+    return ES_OK;
+}
+
+/* ---- parameters -------------------------------------------------------- */
+
+static uint32_t parameter_arrays(const es_population *population)
+{
+    if (population->kind == ES_INTEGRATE_AND_FIRE)
+        return 4;
+    return population->kind == ES_ACTIVATION ? 1 : 0;
+}
+
+static bool are_within(const int32_t *values, uint32_t count, int32_t least, int32_t greatest)
+{
+    for (uint32_t i = 0; i < count; i++)
+        if (values[i] < least || values[i] > greatest)
+            return false;
+    return true;
+}
+
+static bool parameters_are_valid(const es_model *model, es_span parameters, const es_population *population)
+{
+    uint32_t arrays = parameter_arrays(population);
+    uint32_t count = population->parameter_count;
+    const int32_t *values;
+
+    if (arrays == 0)
+        return population->parameter_offset == 0 && count == 0;
+    if (count != population->channels && count != es_neuron_count(population))
+        return false;
+    if (population->parameter_offset % sizeof *values != 0)
+        return false;
+    if (!contains(parameters, population->parameter_offset, (uint64_t)count * arrays * sizeof *values))
+        return false;
+    values = es_parameters(model, population); /* steps or thresholds */
+    if (!are_within(values, count, 1, INT32_MAX))
+        return false;
+    if (population->kind == ES_ACTIVATION)
+        return true;
+    return are_within(values + count, count, 0, (int32_t)1 << 30) && /* decay */
+           es_is_driven(population) != are_within(values + (size_t)2 * count, count, 0, 0);
+}
+
+static int check_parameters(const es_model *model, es_span parameters)
+{
+    for (uint32_t i = 0; i < model->population_count; i++)
+        if (!parameters_are_valid(model, parameters, &model->populations[i]))
+            return ES_ERR_PARAMETER;
+    return ES_OK;
+}
+
+/* ---- initial state ----------------------------------------------------- */
+
+static bool are_below(const uint16_t *values, uint32_t count, uint32_t limit)
+{
+    for (uint32_t i = 0; i < count; i++)
+        if (values[i] >= limit)
+            return false;
+    return true;
+}
+
+/* Whether the table lies in the section, and its maps in the table. */
+static bool initial_table_is_valid(const es_model *model, es_span initial, const es_population *population)
+{
+    uint32_t maps = 4u + 2u * ((uint32_t)population->height + population->width);
+    uint32_t offset = population->initial_offset;
+    const uint16_t *numbers;
+    es_initial table;
+    uint32_t values_end;
+
+    if (offset % ES_ALIGNMENT != 0 || !contains(initial, offset, maps))
+        return false;
+    numbers = (const uint16_t *)(const void *)(model->initial + offset);
+    if (numbers[0] < 1 || numbers[0] > population->height || numbers[1] < 1 || numbers[1] > population->width)
+        return false;
+    table = es_initial_of(model, population);
+    if (!contains(initial, offset, table.size))
+        return false;
+    values_end = table.accumulators + table.row_count * table.column_count * population->channels *
+                                          population->accumulator_bytes;
+    return are_below(table.rows, population->height, table.row_count) &&
+           are_below(table.columns, population->width, table.column_count) &&
+           is_zero(table.table + maps, table.accumulators - maps) &&
+           is_zero(table.table + values_end, table.levels - values_end);
+}
+
+/* Whether a neuron is at rest as far as it can be told from itself. `neuron` is
+ * its number, `index` its place in the table. */
+static bool neuron_is_at_rest(const es_model *model, const es_population *population, const es_initial *table,
+                              uint32_t neuron, uint32_t index)
+{
+    const uint8_t *values = table->table + table->accumulators;
+    const uint8_t *levels = table->table + table->levels;
+    int32_t value = 0, level = 0, parameter = 0;
+
+    if (population->accumulator_bytes == 2)
+        value = ((const int16_t *)(const void *)values)[index];
+    if (population->accumulator_bytes == 4)
+        value = ((const int32_t *)(const void *)values)[index];
+    if (population->level_bytes == 1)
+        level = levels[index];
+    if (population->level_bytes == 2)
+        level = ((const uint16_t *)(const void *)levels)[index];
+    if (population->parameter_count > 0)
+        parameter = es_parameters(model, population)[neuron % population->parameter_count];
+
+    switch (population->kind) {
+    case ES_ACTIVATION:
+        return es_level(value, parameter, population->level_min, population->level_max) ==
+               population->level_min + level;
+    case ES_INTEGRATE_AND_FIRE:
+        return value >= population->membrane_min && value <= population->membrane_max &&
+               (es_is_driven(population) || !es_fires(population, value, parameter));
+    case ES_LEVEL_INPUT:
+        if (model->input->counts_events)
+            return level == 0;
+        return level <= population->level_max - population->level_min;
+    default:
+        return level <= population->level_max - population->level_min;
+    }
+}
+
+static bool population_is_at_rest(const es_model *model, const es_population *population)
+{
+    es_initial table = es_initial_of(model, population);
+    uint32_t neuron = 0;
+
+    for (uint32_t y = 0; y < population->height; y++) {
+        for (uint32_t x = 0; x < population->width; x++) {
+            uint32_t index = es_initial_index(&table, y, x, population->channels);
+            for (uint32_t channel = 0; channel < population->channels; channel++)
+                if (!neuron_is_at_rest(model, population, &table, neuron++, index + channel))
+                    return false;
+        }
+    }
+    return true;
+}
+
+static int check_initial(const es_model *model, es_span initial)
+{
+    for (uint32_t i = 0; i < model->population_count; i++) {
+        const es_population *population = &model->populations[i];
+        if (population->kind == ES_SPIKE_INPUT) {
+            if (population->initial_offset != 0)
+                return ES_ERR_INITIAL;
+        } else if (!initial_table_is_valid(model, initial, population) ||
+                   !population_is_at_rest(model, population)) {
+            return ES_ERR_INITIAL;
+        }
+    }
+    return ES_OK;
+}
+
+/* ---- input and self-test ----------------------------------------------- */
+
+static bool event_counts_are_valid(const es_model *model, es_span section)
+{
+    const es_input *input = model->input;
+    const es_population *population = &model->populations[0];
+    uint32_t entries = population->channels * (input->saturation + 1u);
+
+    if (population->kind != ES_LEVEL_INPUT || input->polarities < 1 || input->polarities > 2 ||
+        population->channels != (uint32_t)input->slices * input->polarities)
+        return false;
+    if (input->slice_ticks < 1 || input->window_ticks != (uint64_t)input->slices * input->slice_ticks)
+        return false;
+    if (input->saturation < 1 || input->saturation > INT16_MAX ||
+        section.size - sizeof *input != (uint64_t)entries * sizeof *input->table)
+        return false;
+    for (uint32_t i = 0; i < entries; i++)
+        if (input->table[i] < population->level_min || input->table[i] > population->level_max)
+            return false;
+    return true;
+}
+
+static int check_input(const es_model *model, es_span section)
+{
+    const es_input *input = model->input;
+
+    if (input->counts_events > 1 || !is_zero(input->reserved, sizeof input->reserved))
+        return ES_ERR_INPUT;
+    if (input->sensor_height != model->populations[0].height ||
+        input->sensor_width != model->populations[0].width || input->tick_us < 1)
+        return ES_ERR_INPUT;
+    if (input->counts_events)
+        return event_counts_are_valid(model, section) ? ES_OK : ES_ERR_INPUT;
+    if (input->polarities != 0 || input->slices != 0 || input->slice_ticks != 0 || input->saturation != 0)
+        return ES_ERR_INPUT;
+    return section.size == sizeof *input ? ES_OK : ES_ERR_INPUT;
+}
+
+static int check_test(const es_model *model, es_span section)
+{
+    const es_test *test = (const es_test *)(const void *)section.data;
+    uint32_t tick = 0;
+
+    if (section.size == 0)
+        return ES_OK;
+    if (section.size < sizeof *test || test->reserved != 0 || test->score_count != es_output_size(model))
+        return ES_ERR_TEST;
+    if (section.size - sizeof *test != (uint64_t)test->event_count * sizeof *test->events)
+        return ES_ERR_TEST;
+    for (uint32_t i = 0; i < test->event_count; i++) {
+        const es_event *event = &test->events[i];
+        if (event->tick < tick || !es_input_contains(model, event))
+            return ES_ERR_TEST;
+        if (model->input->window_ticks != 0 && event->tick >= model->input->window_ticks)
+            return ES_ERR_TEST;
+        tick = event->tick;
+    }
+    return ES_OK;
+}
+
+/* ---- open -------------------------------------------------------------- */
+
+static bool is_little_endian(void)
+{
+    const uint16_t one = 1;
+    uint8_t first;
+
+    memcpy(&first, &one, 1);
+    return first == 1;
+}
+
+static void fill(es_model *model, es_span file, const es_span spans[SECTION_COUNT])
+{
+    model->data = file.data;
+    model->size = file.size;
+    model->populations = (const es_population *)(const void *)spans[POPS].data;
+    model->projections = (const es_projection *)(const void *)spans[PROJ].data;
+    model->input = (const es_input *)(const void *)spans[INPT].data;
+    model->parameters = spans[PARM].data;
+    model->weights = spans[WGTS].data;
+    model->initial = spans[INIT].data;
+    model->metadata = spans[META].data;
+    model->test = spans[TEST].data;
+    model->metadata_size = spans[META].size;
+    model->test_size = spans[TEST].size;
+    model->population_count = header_of(file.data)->population_count;
+    model->projection_count = header_of(file.data)->projection_count;
+}
+
+int es_model_open(es_model *model, const void *data, size_t size)
+{
+    es_span file = {data, size > UINT32_MAX ? UINT32_MAX : (uint32_t)size};
+    es_span spans[SECTION_COUNT];
+    int status;
+
+    if (!is_little_endian())
+        return ES_ERR_ENDIAN;
+    if (data == NULL)
+        return ES_ERR_ARGUMENT;
+    if ((uintptr_t)data % ES_ALIGNMENT != 0)
+        return ES_ERR_ALIGN;
+    if ((status = check_header(file)) != ES_OK || (status = check_sections(file, spans)) != ES_OK)
+        return status;
+    fill(model, file, spans);
+    if ((status = check_populations(model)) != ES_OK ||
+        (status = check_projections(model, spans[WGTS])) != ES_OK ||
+        (status = check_graph(model)) != ES_OK || (status = check_arena(model)) != ES_OK ||
+        (status = check_parameters(model, spans[PARM])) != ES_OK ||
+        (status = check_initial(model, spans[INIT])) != ES_OK ||
+        (status = check_input(model, spans[INPT])) != ES_OK)
+        return status;
+    return check_test(model, spans[TEST]);
+}
+
+uint32_t es_population_size(const es_model *model, uint32_t population)
+{
+    return population < model->population_count ? es_neuron_count(&model->populations[population]) : 0;
+}
+
+uint32_t es_output_size(const es_model *model)
+{
+    return es_population_size(model, model->population_count - 1u);
+}
+
+void es_input_shape(const es_model *model, uint32_t shape[3])
+{
+    const es_population *input = &model->populations[0];
+
+    shape[0] = input->height;
+    shape[1] = input->width;
+    shape[2] = model->input->counts_events ? 2 : input->channels;
+}
+
+uint32_t es_tick_us(const es_model *model)
+{
+    return model->input->tick_us;
+}
+
+uint32_t es_window_ticks(const es_model *model)
+{
+    return model->input->window_ticks;
+}
+
+const uint8_t *es_model_source_hash(const es_model *model)
+{
+    return header_of(model->data)->source_hash;
+}

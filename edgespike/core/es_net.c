@@ -1,0 +1,301 @@
+/* The network: ticks, windows, and what a user calls. */
+#include "es_internal.h"
+
+enum { OPEN, WINDOW, FINISHED }; /* es_net.state; WINDOW: ended, its output is kept */
+
+/* ---- state ------------------------------------------------------------- */
+
+static void clear(const es_net *net, uint32_t number, es_buffer kind, uint32_t values)
+{
+    uint8_t *buffer = es_buffer_of(net, number, kind);
+
+    if (buffer)
+        memset(buffer, 0, (size_t)values * sizeof(uint32_t));
+}
+
+static void load_accumulators(const es_net *net, uint32_t number)
+{
+    const es_population *population = &net->model->populations[number];
+
+    if (es_has_accumulators(population))
+        es_initial_spread_accumulators(net->model, population, es_buffer_of(net, number, ES_ACCUMULATORS));
+}
+
+static void load_levels(const es_net *net, uint32_t number)
+{
+    const es_population *population = &net->model->populations[number];
+    uint8_t *levels = es_buffer_of(net, number, ES_LEVELS);
+
+    if (es_has_levels(population) && levels)
+        es_initial_spread_levels(net->model, population, levels);
+}
+
+/* In the one-shot plan a step brings to life the accumulators that get their
+ * first input in it. */
+static void load_targets(const es_net *net, uint32_t source)
+{
+    for (uint32_t number = source + 1; number < net->model->population_count; number++)
+        if (es_first_incoming(net->model, number)->source == source)
+            load_accumulators(net, number);
+}
+
+/* The initial state, for a window that begins with the open tick. */
+static void open_window(es_net *net)
+{
+    const es_model *model = net->model;
+
+    net->window_start = net->tick;
+    net->tick_input = 0;
+    net->pending = false;
+    net->state = OPEN;
+    for (uint32_t number = 0; number < model->population_count; number++) {
+        const es_population *population = &model->populations[number];
+        clear(net, number, ES_TOUCHED, (es_pixel_count(population) + 31) / 32);
+        clear(net, number, ES_STAMPS, es_pixel_count(population));
+        if (es_counts_spikes(model, number))
+            clear(net, number, ES_SPIKE_COUNTS, es_neuron_count(population));
+        if (net->plan == ES_PLAN_STREAMING)
+            load_accumulators(net, number);
+        if (net->plan == ES_PLAN_STREAMING || number == 0)
+            load_levels(net, number);
+        net->pending = net->pending || es_is_driven(population);
+    }
+    if (net->plan == ES_PLAN_ONE_SHOT)
+        load_targets(net, 0);
+}
+
+/* ---- time -------------------------------------------------------------- */
+
+/* Evaluates everything that was touched, in topological order. */
+static void settle(es_net *net)
+{
+    bool again = false;
+
+    for (uint32_t number = 1; number < net->model->population_count; number++) {
+        if (net->plan == ES_PLAN_ONE_SHOT) {
+            load_levels(net, number);
+            load_targets(net, number);
+        }
+        again |= es_evaluate(net, number);
+    }
+    net->pending = again;
+}
+
+static void pass_ticks(es_net *net, uint32_t ticks)
+{
+    net->tick += ticks;
+    net->tick_input = 0;
+    net->stats.ticks += ticks;
+}
+
+/* Before the ticks of a window, counted in 32 bits, pass half of their range, all
+ * stamps are renewed: none grows so old that its age cannot be told. */
+static void renew_stamps(es_net *net, uint32_t tick)
+{
+    if (((net->tick - net->window_start) ^ (tick - net->window_start)) >> 31)
+        for (uint32_t number = 1; number < net->model->population_count; number++)
+            es_decay_population(net, number);
+}
+
+/* Closes the ticks before `tick`. The one-shot plan settles only at the end. */
+static void close_ticks(es_net *net, uint32_t tick)
+{
+    renew_stamps(net, tick);
+    while (net->tick != tick) {
+        if (net->pending && net->plan == ES_PLAN_STREAMING) {
+            settle(net);
+            pass_ticks(net, 1);
+        } else {
+            pass_ticks(net, tick - net->tick);
+        }
+    }
+}
+
+/* Ticks wrap around at 2^32; what lies less than half of that ahead is later. */
+static bool is_earlier(const es_net *net, uint32_t tick)
+{
+    return tick - net->tick > INT32_MAX;
+}
+
+static bool leaves_window(const es_net *net, uint32_t tick)
+{
+    uint32_t window_ticks = net->model->input->window_ticks;
+
+    return window_ticks != 0 && tick - net->tick >= window_ticks - (net->tick - net->window_start);
+}
+
+static void close_window(es_net *net)
+{
+    close_ticks(net, net->window_start + net->model->input->window_ticks);
+    if (net->plan == ES_PLAN_ONE_SHOT)
+        settle(net);
+    net->stats.windows++;
+    net->state = WINDOW;
+}
+
+/* ---- calls ------------------------------------------------------------- */
+
+int es_arena_size(const es_model *model, es_plan plan, uint32_t *size)
+{
+    const es_header *header = (const es_header *)(const void *)model->data;
+
+    if (plan != ES_PLAN_STREAMING && (plan != ES_PLAN_ONE_SHOT || header->one_shot_bytes == 0))
+        return ES_ERR_ARGUMENT;
+    *size = plan == ES_PLAN_STREAMING ? header->streaming_bytes : header->one_shot_bytes;
+    return ES_OK;
+}
+
+int es_net_init(es_net *net, const es_model *model, es_plan plan, void *arena, size_t arena_size)
+{
+    uint32_t size;
+    uint64_t end;
+    int status = es_arena_size(model, plan, &size);
+
+    if (status != ES_OK)
+        return status;
+    if ((uintptr_t)arena % ES_ALIGNMENT != 0)
+        return ES_ERR_ALIGN;
+    if (arena_size < size)
+        return ES_ERR_ARENA;
+    memset(net, 0, sizeof *net);
+    net->model = model;
+    net->arena = arena;
+    net->plan = (uint8_t)plan;
+    memset(arena, 0, (size_t)model->population_count *
+                         (ES_BUFFER_KINDS * sizeof(uint32_t) + sizeof(es_population_stats)));
+    end = plan == ES_PLAN_STREAMING ? es_arena_fixed(model, plan, arena) : es_arena_one_shot(model, arena);
+    if (end != size)
+        return ES_ERR_HEADER;
+    open_window(net);
+    return ES_OK;
+}
+
+int es_net_reset(es_net *net)
+{
+    net->tick = 0;
+    open_window(net);
+    return ES_OK;
+}
+
+static int take(es_net *net, const es_event *event)
+{
+    int status;
+
+    if (is_earlier(net, event->tick))
+        return ES_ERR_TIME;
+    if (!es_input_contains(net->model, event))
+        return ES_ERR_RANGE;
+    if (net->state == WINDOW)
+        open_window(net);
+    if (leaves_window(net, event->tick)) {
+        close_window(net);
+        return ES_WINDOW;
+    }
+    status = es_input_check(net, event);
+    if (status != ES_OK)
+        return status;
+    close_ticks(net, event->tick);
+    es_input_take(net, event);
+    return ES_OK;
+}
+
+int es_net_push(es_net *net, const es_event *events, size_t count, size_t *used)
+{
+    *used = 0;
+    if (net->state == FINISHED)
+        return ES_ERR_STATE;
+    for (; *used < count; ++*used) {
+        int status = take(net, &events[*used]);
+        if (status != ES_OK)
+            return status;
+    }
+    return ES_OK;
+}
+
+int es_net_advance(es_net *net, uint32_t tick)
+{
+    if (net->state == FINISHED)
+        return ES_ERR_STATE;
+    if (is_earlier(net, tick))
+        return ES_ERR_TIME;
+    if (net->state == WINDOW)
+        open_window(net);
+    if (leaves_window(net, tick)) {
+        close_window(net);
+        return ES_WINDOW;
+    }
+    close_ticks(net, tick);
+    return ES_OK;
+}
+
+int es_net_finish(es_net *net)
+{
+    if (net->state == FINISHED)
+        return ES_ERR_STATE;
+    if (net->state == WINDOW)
+        open_window(net);
+    close_ticks(net, net->tick + 1);
+    if (net->plan == ES_PLAN_ONE_SHOT)
+        settle(net);
+    net->state = FINISHED;
+    return ES_OK;
+}
+
+int es_net_output(const es_net *net, int32_t *scores, size_t count)
+{
+    uint32_t last = net->model->population_count - 1u;
+
+    if (net->plan == ES_PLAN_ONE_SHOT && net->state == OPEN)
+        return ES_ERR_STATE;
+    if (count != es_output_size(net->model))
+        return ES_ERR_ARGUMENT;
+    for (uint32_t neuron = 0; neuron < count; neuron++)
+        scores[neuron] = es_neuron_score(net, last, neuron);
+    return ES_OK;
+}
+
+int es_net_state(const es_net *net, uint32_t population, int32_t *values, size_t count)
+{
+    if (net->plan == ES_PLAN_ONE_SHOT)
+        return ES_ERR_STATE;
+    if (count == 0 || count != es_population_size(net->model, population))
+        return ES_ERR_ARGUMENT;
+    for (uint32_t neuron = 0; neuron < count; neuron++)
+        values[neuron] = es_neuron_state(net, population, neuron);
+    return ES_OK;
+}
+
+int es_net_population_stats(const es_net *net, uint32_t population, uint64_t *events, uint64_t *synops)
+{
+    if (population >= net->model->population_count)
+        return ES_ERR_ARGUMENT;
+    *events = es_stats_of(net, population)->events;
+    *synops = es_stats_of(net, population)->synops;
+    return ES_OK;
+}
+
+void es_net_clear_stats(es_net *net)
+{
+    memset(&net->stats, 0, sizeof net->stats);
+    memset(es_stats_of(net, 0), 0, net->model->population_count * sizeof(es_population_stats));
+}
+
+int es_net_self_test(es_net *net, int32_t *scores, size_t count)
+{
+    const es_test *test = (const es_test *)(const void *)net->model->test;
+    size_t used;
+    int status;
+
+    es_net_reset(net);
+    if (net->model->test_size == 0)
+        return ES_OK;
+    status = es_net_push(net, test->events, test->event_count, &used);
+    if (status == ES_OK)
+        status = es_net_finish(net);
+    if (status == ES_OK)
+        status = es_net_output(net, scores, count);
+    if (status == ES_OK && es_crc32(0, scores, count * sizeof *scores) != test->digest)
+        status = ES_ERR_DIGEST;
+    es_net_reset(net);
+    return status;
+}

@@ -1,0 +1,465 @@
+/* Neurons: what a touched pixel of each kind does when its tick closes. */
+#include "es_internal.h"
+
+/* ---- one population at work -------------------------------------------- */
+
+/* Where the state and the parameters of the population under evaluation are. */
+typedef struct es_work {
+    const es_net *net;
+    uint32_t number;
+    const es_population *population;
+    uint8_t *accumulators;
+    uint8_t *levels; /* NULL in the one-shot plan, unless a max pool reads them */
+    uint32_t *spike_counts; /* NULL unless it is the output */
+    const int32_t *parameters;
+    es_initial initial;
+    const es_projection *incoming; /* of a max pool */
+} es_work;
+
+/* One group of channels of one pixel. */
+typedef struct es_group {
+    uint32_t pixel;
+    uint32_t y;
+    uint32_t x;
+    uint32_t first; /* channel */
+    uint32_t count;
+} es_group;
+
+static uint32_t first_neuron(const es_work *work, const es_group *group)
+{
+    return group->pixel * work->population->channels + group->first;
+}
+
+/* Parameters are by channel or by neuron; a vector's channels are its neurons. */
+static const int32_t *parameters_of(const es_work *work, const es_group *group, uint32_t array)
+{
+    const es_population *population = work->population;
+    bool by_channel = population->parameter_count == population->channels;
+
+    return work->parameters + (size_t)array * population->parameter_count +
+           (by_channel ? group->first : first_neuron(work, group));
+}
+
+static void append(es_pixel_events *events, uint32_t channel, int32_t value)
+{
+    events->channels[events->count] = (uint16_t)channel;
+    events->values[events->count] = value;
+    events->count++;
+}
+
+/* ---- levels ------------------------------------------------------------ */
+
+int32_t es_level(int32_t accumulator, int32_t step, int32_t level_min, int32_t level_max)
+{
+    int32_t shifted = (int32_t)((uint32_t)accumulator + (uint32_t)(step / 2));
+    int32_t level = shifted / step;
+
+    if (shifted % step < 0)
+        level--;
+    if (level < level_min)
+        return level_min;
+    return level > level_max ? level_max : level;
+}
+
+static void activation_levels(const es_work *work, const es_group *group, uint16_t *now)
+{
+    const es_population *population = work->population;
+    const int32_t *steps = parameters_of(work, group, 0);
+    uint32_t neuron = first_neuron(work, group);
+
+    for (uint32_t i = 0; i < group->count; i++) {
+        int32_t accumulator = population->accumulator_bytes == 2
+                                  ? ((const int16_t *)(const void *)work->accumulators)[neuron + i]
+                                  : ((const int32_t *)(const void *)work->accumulators)[neuron + i];
+        int32_t level = es_level(accumulator, steps[i], population->level_min, population->level_max);
+        now[i] = (uint16_t)(level - population->level_min);
+    }
+}
+
+/* ---- max pool ---------------------------------------------------------- */
+
+/* Raises maxima to the stored levels of a group of channels of a source pixel. */
+static void raise_to(const es_work *work, uint32_t source_number, const es_group *group,
+                     uint32_t source_pixel, uint16_t *maxima)
+{
+    const es_model *model = work->net->model;
+    const es_population *source = &model->populations[source_number];
+    const uint8_t *levels = es_buffer_of(work->net, source_number, ES_LEVELS);
+    uint32_t neuron = source_pixel * source->channels + group->first;
+
+    if (source_number == 0 && model->input->counts_events) {
+        for (uint32_t i = 0; i < group->count; i++) {
+            uint32_t stored = source->level_bytes == 1 ? levels[neuron + i]
+                                                       : ((const uint16_t *)(const void *)levels)[neuron + i];
+            int32_t level = es_input_level(model, group->first + i, stored) - source->level_min;
+            if (level > maxima[i])
+                maxima[i] = (uint16_t)level;
+        }
+    } else if (source->level_bytes == 1) {
+        es_maximum_8(maxima, levels + neuron, group->count);
+    } else {
+        es_maximum_16(maxima, (const uint16_t *)(const void *)levels + neuron, group->count);
+    }
+}
+
+/* The sources of a window along one axis. */
+typedef struct es_window {
+    uint32_t first;
+    uint32_t end;
+    uint32_t step;
+} es_window;
+
+static es_window window_of(const es_projection *projection, int axis, uint32_t target, uint32_t source_size)
+{
+    int32_t start = (int32_t)(target * projection->stride[axis]) - projection->padding[axis];
+    int32_t dilation = projection->dilation[axis];
+    int32_t skipped = start < 0 ? (-start + dilation - 1) / dilation : 0;
+    int64_t end = start + ((int64_t)projection->kernel[axis] - 1) * dilation + 1;
+    es_window window;
+
+    window.first = (uint32_t)(start + skipped * dilation);
+    window.end = end < (int64_t)source_size ? (uint32_t)end : source_size;
+    window.step = (uint32_t)dilation;
+    return window;
+}
+
+static void max_pool_levels(const es_work *work, const es_group *group, uint16_t *now)
+{
+    const es_projection *projection = work->incoming;
+    const es_population *source = &work->net->model->populations[projection->source];
+    es_window down = window_of(projection, 0, group->y, source->height);
+    es_window across = window_of(projection, 1, group->x, source->width);
+
+    memset(now, 0, group->count * sizeof *now);
+    for (uint32_t y = down.first; y < down.end; y += down.step)
+        for (uint32_t x = across.first; x < across.end; x += across.step)
+            raise_to(work, projection->source, group, y * source->width + x, now);
+}
+
+/* The stored levels that the state of a group means now. */
+static void present_levels(const es_work *work, const es_group *group, uint16_t *now)
+{
+    if (work->population->kind == ES_ACTIVATION)
+        activation_levels(work, group, now);
+    else
+        max_pool_levels(work, group, now);
+}
+
+/* The stored levels that a group last told: the streaming plan keeps them, in
+ * the one-shot plan they are still the initial ones. */
+static const uint8_t *told_levels(const es_work *work, const es_group *group)
+{
+    const es_population *population = work->population;
+    uint32_t index;
+
+    if (work->levels)
+        return work->levels + (size_t)first_neuron(work, group) * population->level_bytes;
+    index = es_initial_index(&work->initial, group->y, group->x, population->channels) + group->first;
+    return work->initial.table + work->initial.levels + (size_t)index * population->level_bytes;
+}
+
+/* Keeps the present levels of a group and lists what changed. */
+static void tell_levels(const es_work *work, const es_group *group, es_pixel_events *events)
+{
+    const uint8_t *told = told_levels(work, group);
+    bool narrow = work->population->level_bytes == 1;
+    uint16_t now[ES_GROUP];
+
+    present_levels(work, group, now);
+    for (uint32_t i = 0; i < group->count; i++) {
+        int32_t before = narrow ? told[i] : ((const uint16_t *)(const void *)told)[i];
+        if (now[i] != before)
+            append(events, group->first + i, now[i] - before);
+    }
+    if (!work->levels)
+        return;
+    for (uint32_t i = 0; i < group->count; i++) {
+        if (narrow)
+            work->levels[first_neuron(work, group) + i] = (uint8_t)now[i];
+        else
+            ((uint16_t *)(void *)work->levels)[first_neuron(work, group) + i] = now[i];
+    }
+}
+
+/* ---- integrate and fire ------------------------------------------------ */
+
+enum { THRESHOLD, DECAY, DRIVE, RESET_VALUE }; /* parameter arrays */
+
+bool es_fires(const es_population *population, int32_t membrane, int32_t threshold)
+{
+    return population->compare == ES_FIRES_FROM ? membrane >= threshold : membrane > threshold;
+}
+
+static int32_t decayed_once(int32_t membrane, int32_t decay, uint8_t rounding)
+{
+    int64_t product = (int64_t)membrane * decay;
+
+    if (rounding == ES_DECAY_NEAREST)
+        product += (int64_t)1 << 29;
+    else if (rounding == ES_DECAY_TOWARD_ZERO && product < 0)
+        product += ((int64_t)1 << 30) - 1;
+    return (int32_t)(product >> 30);
+}
+
+/* The nearer a membrane is to 0, the less a tick changes it: so where the first
+ * and the last of several ticks make the same change, all of them do. That many
+ * ticks are one addition, and each time twice as many are tried. A long silence
+ * takes a short time, and no bit differs from ticks one by one. */
+int32_t es_decayed(int32_t membrane, int32_t decay, uint8_t rounding, uint32_t ticks)
+{
+    uint32_t together = 1;
+
+    while (ticks > 0) {
+        int64_t change = (int64_t)decayed_once(membrane, decay, rounding) - membrane;
+        int64_t last;
+        if (change == 0)
+            break;
+        if (together > ticks)
+            together = ticks;
+        last = membrane + (together - 1) * change;
+        if (together > 1 && ((last < 0) != (membrane < 0) ||
+                             decayed_once((int32_t)last, decay, rounding) - last != change)) {
+            together /= 2;
+            continue;
+        }
+        membrane = (int32_t)(last + change);
+        ticks -= together;
+        if (together < (uint32_t)1 << 30)
+            together *= 2;
+    }
+    return membrane;
+}
+
+static void decay_neurons(const es_net *net, uint32_t number, uint32_t pixel, uint32_t ticks)
+{
+    const es_population *population = &net->model->populations[number];
+    uint32_t neuron = pixel * population->channels;
+    int32_t *membranes = (int32_t *)(void *)es_buffer_of(net, number, ES_ACCUMULATORS) + neuron;
+    const int32_t *decay = es_parameters(net->model, population) + DECAY * (size_t)population->parameter_count;
+
+    if (population->parameter_count != population->channels)
+        decay += neuron;
+    for (uint32_t i = 0; i < population->channels; i++)
+        membranes[i] = es_decayed(membranes[i], decay[i], population->rounding, ticks);
+}
+
+void es_decay_pixel(es_net *net, uint32_t number, uint32_t pixel)
+{
+    const uint32_t *touched = (const uint32_t *)(const void *)es_buffer_of(net, number, ES_TOUCHED);
+    uint32_t *stamps = (uint32_t *)(void *)es_buffer_of(net, number, ES_STAMPS);
+    uint32_t now = net->tick - net->window_start + 1; /* ticks of the window, with the open one */
+
+    if (!stamps) { /* driven: it decays once every tick, before it is marked or in its turn */
+        if ((touched[pixel / 32] >> pixel % 32 & 1) == 0)
+            decay_neurons(net, number, pixel, 1);
+    } else if (stamps[pixel] != now) {
+        decay_neurons(net, number, pixel, now - stamps[pixel]);
+        stamps[pixel] = now;
+    }
+}
+
+static int32_t spikes_of(const es_population *population, int32_t membrane, int32_t threshold)
+{
+    int32_t spikes;
+
+    if (!es_fires(population, membrane, threshold))
+        return 0;
+    spikes = population->compare == ES_FIRES_FROM ? membrane / threshold : (membrane - 1) / threshold;
+    return spikes < population->level_max ? spikes : population->level_max;
+}
+
+static int32_t clamp(int32_t value, int32_t least, int32_t greatest)
+{
+    if (value < least)
+        return least;
+    return value > greatest ? greatest : value;
+}
+
+/* Returns whether some neuron of the group would fire again without input. */
+static bool evaluate_integrate_and_fire(const es_work *work, const es_group *group, es_pixel_events *events)
+{
+    const es_population *population = work->population;
+    const int32_t *thresholds = parameters_of(work, group, THRESHOLD);
+    const int32_t *drives = parameters_of(work, group, DRIVE);
+    const int32_t *reset_values = parameters_of(work, group, RESET_VALUE);
+    uint32_t neuron = first_neuron(work, group);
+    int32_t *membranes = (int32_t *)(void *)work->accumulators + neuron;
+    bool again = false;
+
+    for (uint32_t i = 0; i < group->count; i++) {
+        int32_t membrane = (int32_t)((uint32_t)membranes[i] + (uint32_t)drives[i]);
+        int32_t spikes = spikes_of(population, membrane, thresholds[i]);
+        if (spikes > 0) {
+            append(events, group->first + i, spikes);
+            if (population->reset == ES_RESET_TO_VALUE)
+                membrane = reset_values[i];
+            else if (population->reset == ES_RESET_SUBTRACT)
+                membrane -= spikes * thresholds[i];
+            if (work->spike_counts)
+                work->spike_counts[neuron + i] += (uint32_t)spikes;
+        }
+        membranes[i] = clamp(membrane, population->membrane_min, population->membrane_max);
+        again = again || es_fires(population, membranes[i], thresholds[i]);
+    }
+    return again;
+}
+
+/* ---- a population ------------------------------------------------------ */
+
+/* Evaluates one pixel and sends what changed. Returns whether it works again in
+ * the next tick by itself. */
+static bool evaluate_pixel(es_net *net, const es_work *work, uint32_t pixel, uint32_t y, uint32_t x)
+{
+    const es_population *population = work->population;
+    es_group group = {pixel, y, x, 0, 0};
+    es_pixel_events events;
+    bool again = false;
+
+    if (population->kind == ES_INTEGRATE_AND_FIRE && population->rounding != ES_DECAY_NONE)
+        es_decay_pixel(net, work->number, pixel);
+    events.y = y;
+    events.x = x;
+    for (; group.first < population->channels; group.first += group.count) {
+        group.count = population->channels - group.first;
+        if (group.count > ES_GROUP)
+            group.count = ES_GROUP;
+        events.count = 0;
+        if (population->kind == ES_INTEGRATE_AND_FIRE)
+            again |= evaluate_integrate_and_fire(work, &group, &events);
+        else
+            tell_levels(work, &group, &events);
+        if (events.count > 0)
+            es_project(net, work->number, &events);
+    }
+    return again;
+}
+
+/* Evaluates the pixels whose bits are set, from `pixel` on. Returns the bits of
+ * those that work again. */
+static uint32_t evaluate_pixels(es_net *net, const es_work *work, uint32_t pixel, uint32_t bits)
+{
+    uint32_t width = work->population->width;
+    uint32_t y = pixel / width;
+    uint32_t x = pixel % width;
+    uint32_t again = 0;
+
+    for (uint32_t bit = 1; bits != 0; bit <<= 1, bits >>= 1) {
+        if ((bits & 1) && evaluate_pixel(net, work, pixel, y, x))
+            again |= bit;
+        pixel++;
+        if (++x == width) {
+            x = 0;
+            y++;
+        }
+    }
+    return again;
+}
+
+static es_work work_of(const es_net *net, uint32_t number)
+{
+    const es_model *model = net->model;
+    es_work work;
+
+    work.net = net;
+    work.number = number;
+    work.population = &model->populations[number];
+    work.accumulators = es_buffer_of(net, number, ES_ACCUMULATORS);
+    work.levels = es_has_levels(work.population) ? es_buffer_of(net, number, ES_LEVELS) : NULL;
+    work.spike_counts = es_counts_spikes(model, number)
+                            ? (uint32_t *)(void *)es_buffer_of(net, number, ES_SPIKE_COUNTS)
+                            : NULL;
+    work.parameters = es_parameters(model, work.population);
+    work.initial = es_initial_of(model, work.population);
+    work.incoming = es_first_incoming(model, number);
+    return work;
+}
+
+bool es_evaluate(es_net *net, uint32_t number)
+{
+    es_work work = work_of(net, number);
+    uint32_t *touched = (uint32_t *)(void *)es_buffer_of(net, number, ES_TOUCHED);
+    uint32_t pixels = es_pixel_count(work.population);
+    bool driven = es_is_driven(work.population);
+    bool again = false;
+
+    if (work.population->kind == ES_ACCUMULATOR) { /* only integrates */
+        memset(touched, 0, (size_t)(pixels + 31) / 32 * sizeof *touched);
+        return false;
+    }
+    for (uint32_t first = 0; first < pixels; first += 32) {
+        uint32_t all = pixels - first < 32 ? ((uint32_t)1 << (pixels - first)) - 1 : UINT32_MAX;
+        uint32_t bits = driven ? all : touched[first / 32];
+        if (bits != 0) {
+            uint32_t bits_again = evaluate_pixels(net, &work, first, bits);
+            touched[first / 32] = driven ? 0 : bits_again;
+            again |= bits_again != 0;
+        }
+    }
+    return again || driven;
+}
+
+void es_decay_population(es_net *net, uint32_t number)
+{
+    const es_population *population = &net->model->populations[number];
+
+    if (es_has_stamps(population))
+        for (uint32_t pixel = 0; pixel < es_pixel_count(population); pixel++)
+            es_decay_pixel(net, number, pixel);
+}
+
+/* ---- views ------------------------------------------------------------- */
+
+static int32_t membrane_at_rest(const es_net *net, uint32_t number, uint32_t neuron)
+{
+    const es_population *population = &net->model->populations[number];
+    const int32_t *membranes = (const int32_t *)(const void *)es_buffer_of(net, number, ES_ACCUMULATORS);
+    const uint32_t *stamps = (const uint32_t *)(const void *)es_buffer_of(net, number, ES_STAMPS);
+    const int32_t *decay = es_parameters(net->model, population) + DECAY * (size_t)population->parameter_count;
+    uint32_t closed = net->tick - net->window_start;
+    uint32_t stamp;
+
+    if (!stamps)
+        return membranes[neuron];
+    stamp = stamps[neuron / population->channels];
+    if (stamp == closed + 1) /* the open tick has begun for this pixel */
+        return membranes[neuron];
+    return es_decayed(membranes[neuron], decay[neuron % population->parameter_count], population->rounding,
+                      closed - stamp);
+}
+
+int32_t es_neuron_state(const es_net *net, uint32_t number, uint32_t neuron)
+{
+    const es_population *population = &net->model->populations[number];
+    const uint8_t *levels = es_buffer_of(net, number, ES_LEVELS);
+    const uint8_t *accumulators = es_buffer_of(net, number, ES_ACCUMULATORS);
+
+    if (es_has_levels(population)) {
+        uint32_t stored =
+            population->level_bytes == 1 ? levels[neuron] : ((const uint16_t *)(const void *)levels)[neuron];
+        return number == 0 ? es_input_level(net->model, neuron % population->channels, stored)
+                           : population->level_min + (int32_t)stored;
+    }
+    if (population->kind == ES_INTEGRATE_AND_FIRE)
+        return membrane_at_rest(net, number, neuron);
+    if (population->accumulator_bytes == 2)
+        return ((const int16_t *)(const void *)accumulators)[neuron];
+    return population->accumulator_bytes == 4 ? ((const int32_t *)(const void *)accumulators)[neuron] : 0;
+}
+
+int32_t es_neuron_score(const es_net *net, uint32_t number, uint32_t neuron)
+{
+    const es_population *population = &net->model->populations[number];
+
+    if (es_counts_spikes(net->model, number))
+        return ((const int32_t *)(const void *)es_buffer_of(net, number, ES_SPIKE_COUNTS))[neuron];
+    if (es_has_levels(population) && net->plan == ES_PLAN_ONE_SHOT) { /* levels were told, not kept */
+        es_work work = work_of(net, number);
+        uint32_t pixel = neuron / population->channels;
+        es_group group = {pixel, pixel / population->width, pixel % population->width,
+                          neuron % population->channels, 1};
+        uint16_t now;
+        present_levels(&work, &group, &now);
+        return population->level_min + now;
+    }
+    return es_neuron_state(net, number, neuron);
+}

@@ -1,0 +1,265 @@
+/* Projections: from the events of one pixel to all their targets. */
+#include "es_internal.h"
+
+/* ---- targets ----------------------------------------------------------- */
+
+typedef struct es_target {
+    const es_population *population;
+    uint32_t number;
+    uint8_t *accumulators;
+    uint32_t *touched;
+    bool decays;
+} es_target;
+
+static es_target target_of(const es_net *net, const es_projection *projection)
+{
+    es_target target;
+
+    target.number = projection->target;
+    target.population = &net->model->populations[target.number];
+    target.accumulators = es_buffer_of(net, target.number, ES_ACCUMULATORS);
+    target.touched = (uint32_t *)(void *)es_buffer_of(net, target.number, ES_TOUCHED);
+    target.decays = target.population->kind == ES_INTEGRATE_AND_FIRE &&
+                    target.population->rounding != ES_DECAY_NONE;
+    return target;
+}
+
+/* Marks a pixel for evaluation; what it had decayed comes before what arrives. */
+static void touch(es_net *net, const es_target *target, uint32_t pixel)
+{
+    if (target->decays)
+        es_decay_pixel(net, target->number, pixel);
+    target->touched[pixel / 32] |= (uint32_t)1 << pixel % 32;
+    net->pending = true;
+}
+
+static void add(const es_target *target, uint32_t neuron, uint32_t value)
+{
+    if (target->population->accumulator_bytes == 2) {
+        uint16_t *accumulator = (uint16_t *)(void *)target->accumulators + neuron;
+        *accumulator = (uint16_t)(*accumulator + value);
+    } else {
+        ((uint32_t *)(void *)target->accumulators)[neuron] += value;
+    }
+}
+
+/* Adds one event's weight vector to targets that lie together. */
+static void add_vector(const es_target *target, uint32_t neuron, const int8_t *weights, uint32_t value,
+                       uint32_t length)
+{
+    if (target->population->accumulator_bytes == 2)
+        es_add_weights_16((uint16_t *)(void *)target->accumulators + neuron, weights, value, length);
+    else
+        es_add_weights_32((uint32_t *)(void *)target->accumulators + neuron, weights, value, length);
+}
+
+static uint32_t shifted(const es_projection *projection, int32_t value)
+{
+    return (uint32_t)value << projection->shift;
+}
+
+/* ---- kernel windows ---------------------------------------------------- */
+
+/* Walks along one axis through the kernel positions by which a source reaches
+ * targets: target * stride + position * dilation - padding = source. */
+typedef struct es_taps {
+    uint32_t position; /* in the kernel */
+    uint32_t target;
+    uint32_t remainder; /* target * stride + remainder = distance; reached where it is 0 */
+    int32_t distance;   /* source + padding - position * dilation */
+    uint32_t kernel;
+    uint32_t stride;
+    uint32_t dilation;
+    uint32_t target_size;
+    uint32_t target_step; /* dilation = target_step * stride + remainder_step */
+    uint32_t remainder_step;
+} es_taps;
+
+static void step(es_taps *taps)
+{
+    taps->position++;
+    taps->distance -= (int32_t)taps->dilation;
+    taps->target -= taps->target_step;
+    if (taps->remainder < taps->remainder_step) {
+        taps->remainder += taps->stride;
+        taps->target--;
+    }
+    taps->remainder -= taps->remainder_step;
+}
+
+/* From the present position on; whether there is a tap. */
+static bool seek(es_taps *taps)
+{
+    while (taps->position < taps->kernel && taps->distance >= 0) {
+        if (taps->remainder == 0 && taps->target < taps->target_size)
+            return true;
+        step(taps);
+    }
+    return false;
+}
+
+static bool next_tap(es_taps *taps)
+{
+    step(taps);
+    return seek(taps);
+}
+
+enum { DOWN, ACROSS };
+
+static bool first_tap(es_taps *taps, const es_projection *projection, int axis, uint32_t source,
+                      uint32_t target_size)
+{
+    uint32_t distance = source + projection->padding[axis];
+
+    taps->position = 0;
+    taps->kernel = projection->kernel[axis];
+    taps->stride = projection->stride[axis];
+    taps->dilation = projection->dilation[axis];
+    taps->target_size = target_size;
+    taps->distance = (int32_t)distance;
+    taps->target = distance / taps->stride;
+    taps->remainder = distance % taps->stride;
+    taps->target_step = taps->dilation / taps->stride;
+    taps->remainder_step = taps->dilation % taps->stride;
+    return seek(taps);
+}
+
+/* ---- the kinds --------------------------------------------------------- */
+
+/* Each returns the number of targets that its events reached. */
+
+static uint32_t project_dense(es_net *net, const es_projection *projection, const es_pixel_events *events)
+{
+    const es_population *source = &net->model->populations[projection->source];
+    const int8_t *weights = (const int8_t *)net->model->weights + projection->weight_offset;
+    es_target target = target_of(net, projection);
+    uint32_t pixel = events->y * source->width + events->x;
+    uint32_t length = target.population->channels;
+
+    touch(net, &target, 0);
+    for (uint32_t i = 0; i < events->count; i++) {
+        uint32_t vector = pixel * source->channels + events->channels[i];
+        add_vector(&target, 0, weights + (size_t)vector * projection->weight_stride,
+                   shifted(projection, events->values[i]), length);
+    }
+    return events->count * length;
+}
+
+static uint32_t project_convolution(es_net *net, const es_projection *projection,
+                                    const es_pixel_events *events)
+{
+    const int8_t *weights = (const int8_t *)net->model->weights + projection->weight_offset;
+    es_target target = target_of(net, projection);
+    uint32_t channels = target.population->channels;
+    uint32_t length = channels / projection->groups;
+    uint32_t group_size = net->model->populations[projection->source].channels / projection->groups;
+    uint32_t area = (uint32_t)projection->kernel[DOWN] * projection->kernel[ACROSS];
+    uint32_t reached = 0;
+    es_taps down, across;
+
+    for (bool row = first_tap(&down, projection, DOWN, events->y, target.population->height); row;
+         row = next_tap(&down)) {
+        for (bool column = first_tap(&across, projection, ACROSS, events->x, target.population->width);
+             column; column = next_tap(&across)) {
+            uint32_t pixel = down.target * target.population->width + across.target;
+            uint32_t position = down.position * projection->kernel[ACROSS] + across.position;
+            touch(net, &target, pixel);
+            for (uint32_t i = 0; i < events->count; i++) {
+                uint32_t channel = events->channels[i];
+                uint32_t group = projection->groups == 1 ? 0 : channel / group_size;
+                uint32_t vector = channel * area + position;
+                add_vector(&target, pixel * channels + group * length,
+                           weights + (size_t)vector * projection->weight_stride,
+                           shifted(projection, events->values[i]), length);
+            }
+            reached += events->count * length;
+        }
+    }
+    return reached;
+}
+
+static uint32_t project_sum_pool(es_net *net, const es_projection *projection, const es_pixel_events *events)
+{
+    es_target target = target_of(net, projection);
+    uint32_t reached = 0;
+    es_taps down, across;
+
+    for (bool row = first_tap(&down, projection, DOWN, events->y, target.population->height); row;
+         row = next_tap(&down)) {
+        for (bool column = first_tap(&across, projection, ACROSS, events->x, target.population->width);
+             column; column = next_tap(&across)) {
+            uint32_t pixel = down.target * target.population->width + across.target;
+            touch(net, &target, pixel);
+            for (uint32_t i = 0; i < events->count; i++)
+                add(&target, pixel * target.population->channels + events->channels[i],
+                    shifted(projection, events->values[i]));
+            reached += events->count;
+        }
+    }
+    return reached;
+}
+
+static uint32_t project_one_to_one(es_net *net, const es_projection *projection,
+                                   const es_pixel_events *events)
+{
+    const int16_t *weights =
+        (const int16_t *)(const void *)(net->model->weights + projection->weight_offset);
+    es_target target = target_of(net, projection);
+    uint32_t pixel = events->y * target.population->width + events->x;
+
+    touch(net, &target, pixel);
+    for (uint32_t i = 0; i < events->count; i++) {
+        uint32_t channel = events->channels[i];
+        add(&target, pixel * target.population->channels + channel,
+            (uint32_t)weights[channel] * shifted(projection, events->values[i]));
+    }
+    return events->count;
+}
+
+/* A max pool reads the levels of its window when it is evaluated. */
+static uint32_t project_max_pool(es_net *net, const es_projection *projection, const es_pixel_events *events)
+{
+    es_target target = target_of(net, projection);
+    uint32_t reached = 0;
+    es_taps down, across;
+
+    for (bool row = first_tap(&down, projection, DOWN, events->y, target.population->height); row;
+         row = next_tap(&down)) {
+        for (bool column = first_tap(&across, projection, ACROSS, events->x, target.population->width);
+             column; column = next_tap(&across)) {
+            touch(net, &target, down.target * target.population->width + across.target);
+            reached += events->count;
+        }
+    }
+    return reached;
+}
+
+static uint32_t project_by(es_net *net, const es_projection *projection, const es_pixel_events *events)
+{
+    switch (projection->kind) {
+    case ES_DENSE:
+        return project_dense(net, projection, events);
+    case ES_CONVOLUTION:
+        return project_convolution(net, projection, events);
+    case ES_SUM_POOL:
+        return project_sum_pool(net, projection, events);
+    case ES_ONE_TO_ONE:
+        return project_one_to_one(net, projection, events);
+    default:
+        return project_max_pool(net, projection, events);
+    }
+}
+
+void es_project(es_net *net, uint32_t number, const es_pixel_events *events)
+{
+    const es_population *source = &net->model->populations[number];
+    es_population_stats *stats = es_stats_of(net, number);
+    uint64_t reached = 0;
+
+    for (uint32_t i = 0; i < source->projection_count; i++)
+        reached += project_by(net, &net->model->projections[source->first_projection + i], events);
+    stats->events += events->count;
+    stats->synops += reached;
+    net->stats.events += events->count;
+    net->stats.synops += reached;
+}
