@@ -1,0 +1,413 @@
+"""Random valid graphs and events for tests of every backend.
+
+Everything comes from one NumPy generator, so a seed names a case::
+
+    rng = np.random.default_rng(seed)
+    graph = random_graph(rng, spiking=True)
+    events = random_events(rng, graph, 100)
+
+The initial state is at rest on a random input, worked out by the reference's projections.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgespike.graph import (
+    CORE_EVENT,
+    Accumulator,
+    Activation,
+    Compare,
+    Connection,
+    Convolution,
+    Dense,
+    EventCounts,
+    Graph,
+    InputSpec,
+    IntegrateAndFire,
+    LevelInput,
+    MaxPool,
+    MaxPoolWindow,
+    Neuron,
+    OneToOne,
+    Population,
+    Projection,
+    Reset,
+    Rounding,
+    Shape,
+    SpikeInput,
+    SumPool,
+)
+from edgespike.reference import level, maximum, project
+
+Generator = np.random.Generator
+
+
+def number(rng: Generator, low: int, high: int) -> int:
+    """A random integer from low to high, both included."""
+    return int(rng.integers(low, high, endpoint=True))
+
+
+def choose(rng: Generator, *options: Any) -> Any:
+    return options[number(rng, 0, len(options) - 1)]
+
+
+def chance(rng: Generator, probability: float) -> bool:
+    return bool(rng.random() < probability)
+
+
+# ---- shapes and connections -------------------------------------------------
+
+
+@dataclass
+class Plan:
+    """A graph in the making: shapes, connections, and which populations are max pools."""
+
+    shapes: list[Shape]
+    projections: list[Projection]
+    pools: set[int]
+
+
+def random_shape(rng: Generator) -> Shape:
+    channels = choose(rng, 1, 2, 3, 4, 5, 8, number(rng, 60, 130))
+    if chance(rng, 0.3):
+        return (1, 1, channels)
+    return (number(rng, 1, 9), number(rng, 1, 9), min(channels, 8))
+
+
+def pair(rng: Generator, low: int, high: int) -> tuple[int, int]:
+    return number(rng, low, high), number(rng, low, high)
+
+
+def weights(rng: Generator, shape: tuple[int, ...]) -> NDArray[np.int8]:
+    spread = choose(rng, 2, 20, 128)
+    return rng.integers(-spread, spread - 1, shape, np.int8, endpoint=True)
+
+
+def random_connection(rng: Generator, source: Shape, target: Shape) -> Connection:
+    """Any connection that goes from one shape to the other; a convolution always does."""
+    options = ["convolution", "convolution"]
+    if target[:2] == (1, 1):
+        options += ["dense"] * 2
+    if source == target:
+        options += ["one to one"] * 2
+    if source[2] == target[2]:
+        options += ["sum pool"]
+    kind = choose(rng, *options)
+    if kind == "dense":
+        return Dense(weights(rng, (source[0] * source[1] * source[2], target[2])))
+    if kind == "one to one":
+        return OneToOne(rng.integers(-700, 700, source[2], np.int16))
+    kernel, stride, dilation, padding = pair(rng, 1, 4), pair(rng, 1, 3), pair(rng, 1, 3), pair(rng, 0, 3)
+    if kind == "sum pool":
+        return SumPool(kernel, stride, padding, dilation)
+    groups = choose(rng, 1, int(np.gcd(source[2], target[2])))
+    weight = weights(rng, (source[2], *kernel, target[2] // groups))
+    return Convolution(weight, stride, dilation, padding, groups)
+
+
+def add_max_pool(rng: Generator, plan: Plan, source: int) -> None:
+    """A max pool population over a window that fits its source."""
+    height, width, channels = plan.shapes[source]
+    kernel = (number(rng, 1, min(3, height)), number(rng, 1, min(3, width)))
+    stride = pair(rng, 1, 3)
+    padding = (number(rng, 0, kernel[0] - 1), number(rng, 0, kernel[1] - 1))
+    targets = [
+        (size + before - 1) // step + 1
+        for size, before, step in zip((height, width), padding, stride, strict=True)
+    ]
+    shape = (number(rng, 1, targets[0]), number(rng, 1, targets[1]), channels)
+    connection = MaxPoolWindow(kernel, stride, padding)
+    plan.projections.append(Projection(source, len(plan.shapes), connection))
+    plan.pools.add(len(plan.shapes))
+    plan.shapes.append(shape)
+
+
+def add_population(rng: Generator, plan: Plan, source: int) -> None:
+    shape = plan.shapes[source] if chance(rng, 0.3) else random_shape(rng)
+    target = len(plan.shapes)
+    others = [number(rng, 0, target - 1) for _ in range(choose(rng, 0, 0, 1, 2))]  # perhaps the same one
+    for start in (source, *others):
+        plan.projections.append(Projection(start, target, random_connection(rng, plan.shapes[start], shape)))
+    plan.shapes.append(shape)
+
+
+def random_plan(rng: Generator, input_shape: Shape, count: int, pools: bool) -> Plan:
+    plan = Plan([input_shape], [], set())
+    while len(plan.shapes) < count:
+        last = len(plan.shapes) - 1
+        source = last if chance(rng, 0.7) else number(rng, 0, last)
+        if pools and chance(rng, 0.3):
+            add_max_pool(rng, plan, source)
+        else:
+            add_population(rng, plan, source)
+    sources = {projection.source for projection in plan.projections}
+    idle = [number for number in range(len(plan.shapes) - 1) if number not in sources]
+    if idle and len(plan.shapes) - 1 in plan.pools:  # a max pool takes no second projection
+        add_population(rng, plan, len(plan.shapes) - 1)
+    for source in idle:
+        target = len(plan.shapes) - 1
+        connection = random_connection(rng, plan.shapes[source], plan.shapes[target])
+        plan.projections.append(Projection(source, target, connection))
+    plan.projections.sort(key=lambda projection: (projection.source, projection.target))
+    return plan
+
+
+# ---- neurons and their state at rest ----------------------------------------
+
+
+def parameter_length(rng: Generator, shape: Shape) -> int:
+    """Parameters are by channel, or by neuron."""
+    return shape[2] if chance(rng, 0.7) else shape[0] * shape[1] * shape[2]
+
+
+def parameter(rng: Generator, length: int, low: int, high: int) -> NDArray[np.int32]:
+    return rng.integers(low, high, length, np.int32, endpoint=True)
+
+
+def by_rows_and_columns(rng: Generator, values: NDArray[np.int32]) -> NDArray[np.int32]:
+    """The same values, with rows and columns alike as in a blank background."""
+    height, width, _ = values.shape
+    rows = np.sort(rng.integers(0, height, height)) if chance(rng, 0.5) else np.arange(height)
+    columns = np.sort(rng.integers(0, width, width)) if chance(rng, 0.5) else np.arange(width)
+    return values[np.ix_(rows, columns)]
+
+
+def level_range(rng: Generator) -> tuple[int, int]:
+    low, high = choose(rng, (0, 15), (0, 255), (-128, 127), (-7, 300), (0, 1), (-32768, -32000), (5, 9))
+    return low, high
+
+
+def random_level_input(rng: Generator, shape: Shape) -> Population:
+    low, high = level_range(rng)
+    initial = by_rows_and_columns(rng, rng.integers(low, high, shape, np.int32, endpoint=True))
+    return Population("input", shape, LevelInput(low, high), None, initial)
+
+
+def random_spike_input(rng: Generator, shape: Shape) -> Population:
+    low, high = choose(rng, (0, 1), (1, 1), (-1, 1), (-100, 200))
+    return Population("input", shape, SpikeInput(low, high, choose(rng, 20, 1000)))
+
+
+def random_event_counts(rng: Generator, shape: Shape) -> tuple[Population, EventCounts]:
+    """An event-counting input; its channels are those of the shape where they can be."""
+    low, high = level_range(rng)
+    polarities = choose(rng, 1, 2)
+    slices = max(1, shape[2] // polarities)
+    shape = (shape[0], shape[1], slices * polarities)
+    saturation = choose(rng, 1, 3, 15, 255, 256, 300)
+    table = rng.integers(low, high, (shape[2], saturation + 1), np.int16, endpoint=True)
+    counts = EventCounts(polarities, slices, number(rng, 1, 20), saturation, table)
+    initial = np.broadcast_to(table[:, 0].astype(np.int32), shape).copy()
+    return Population("input", shape, LevelInput(low, high), None, initial), counts
+
+
+def random_integrate_and_fire(rng: Generator, shape: Shape) -> IntegrateAndFire:
+    reset = choose(rng, *Reset)
+    rounding = choose(rng, *Rounding)
+    one = 1 << 30
+    decay = choose(rng, (one, one), (0, one), (one * 8 // 10, one), (one - 2000, one - 1), (0, 0))
+    driven = chance(rng, 0.3)
+    length = parameter_length(rng, shape)
+    return IntegrateAndFire(
+        threshold=parameter(rng, length, 1, choose(rng, 5, 300)),
+        decay=parameter(rng, length, *decay),
+        drive=parameter(rng, length, -20, 40) if driven else np.zeros(length, np.int32),
+        reset_value=parameter(rng, length, -30, 30),
+        compare=choose(rng, *Compare),
+        reset=reset,
+        rounding=rounding,
+        max_spikes=choose(rng, 1, 3, 32767) if reset == Reset.SUBTRACT else 1,
+        membrane_min=choose(rng, 0, -50, -(1 << 24)),
+        membrane_max=choose(rng, 100, 1000, 1 << 24),
+    )
+
+
+def at_rest(rng: Generator, neuron: IntegrateAndFire, shape: Shape) -> NDArray[np.int32]:
+    """Random membranes that do not fire by themselves."""
+    highest = np.minimum(np.resize(neuron.threshold, shape) - 1, neuron.membrane_max)
+    lowest = max(neuron.membrane_min, -100)
+    values = rng.integers(lowest, np.maximum(highest, lowest), endpoint=True)
+    return np.asarray(values, np.int32)
+
+
+def accumulator_bits(bound: int) -> int:
+    return 16 if bound < 1 << 15 else 32
+
+
+def greatest_level(population: Population) -> int:
+    neuron = population.neuron
+    if isinstance(neuron, IntegrateAndFire):
+        return neuron.max_spikes
+    if isinstance(neuron, SpikeInput):
+        return neuron.budget
+    assert isinstance(neuron, LevelInput | Activation | MaxPool)
+    return max(abs(neuron.level_min), abs(neuron.level_max))
+
+
+def bound_of(projection: Projection, source: Population, target: Shape) -> int:
+    """No sum of one target's input is greater."""
+    everything = np.full(source.shape, greatest_level(source), np.int64)
+    connection: Any = projection.connection
+    if isinstance(connection, Dense | Convolution | OneToOne):
+        connection = replace(connection, weight=np.abs(connection.weight.astype(np.int32)))
+    return int(project(connection, everything, target).max(initial=0))
+
+
+def summed(projections: list[Projection], populations: list[Population], shape: Shape) -> NDArray[np.int64]:
+    """What the levels of the sources add up to."""
+    total = np.zeros(shape, np.int64)
+    for projection in projections:
+        levels = populations[projection.source].initial_level
+        if levels is not None:
+            total += project(projection.connection, levels.astype(np.int64), shape)
+    return total
+
+
+def random_activation(
+    rng: Generator, shape: Shape, incoming: list[Projection], populations: list[Population]
+) -> Population:
+    """An activation or accumulator population at rest, with a bias."""
+    sums = summed(incoming, populations, shape)
+    bound = sum(bound_of(p, populations[p.source], shape) for p in incoming)
+    bias = rng.integers(-bound // 4 - 1, bound // 4 + 1, shape[2])
+    step = parameter(rng, parameter_length(rng, shape), 1, max(1, choose(rng, bound // 500, bound // 20, 3)))
+    low, high = choose(rng, (0, 15), (0, 255), (-128, 127), (-300, 700))
+    accumulators = (sums + bias).astype(np.int32)
+    neuron = Activation(step, low, high)
+    spiking = any(isinstance(p.neuron, IntegrateAndFire | SpikeInput) for p in populations)
+    total = bound + int(np.abs(bias).max()) + int(step.max())
+    bits = 32 if spiking else accumulator_bits(total)
+    levels = level(neuron, accumulators.astype(np.int64)).astype(np.int32)
+    return Population("", shape, neuron, accumulators, levels, bits)
+
+
+def random_population(
+    rng: Generator, plan: Plan, number: int, populations: list[Population], spiking: bool
+) -> Population:
+    shape = plan.shapes[number]
+    incoming = [projection for projection in plan.projections if projection.target == number]
+    if number in plan.pools:
+        source = populations[incoming[0].source]
+        assert source.initial_level is not None and isinstance(incoming[0].connection, MaxPoolWindow)
+        assert isinstance(source.neuron, LevelInput | Activation | MaxPool)
+        neuron: Neuron = MaxPool(source.neuron.level_min, source.neuron.level_max)
+        levels = maximum(incoming[0].connection, source.initial_level.astype(np.int64), shape)
+        return Population("", shape, neuron, None, levels.astype(np.int32))
+    is_last = number == len(plan.shapes) - 1
+    if spiking and chance(rng, 0.85):
+        neuron = random_integrate_and_fire(rng, shape)
+        return Population("", shape, neuron, at_rest(rng, neuron, shape), None, 32)
+    population = random_activation(rng, shape, incoming, populations)
+    if is_last and chance(rng, 0.6):
+        return replace(population, neuron=Accumulator(), initial_level=None)
+    return population
+
+
+def random_graph(rng: Generator, spiking: bool = False, counts: bool | None = None) -> Graph:
+    """A random valid graph.
+
+    Args:
+        rng: the only source of randomness.
+        spiking: with integrate-and-fire populations and mostly spike inputs.
+        counts: whether the input counts events; None: sometimes.
+    """
+    shape = random_shape(rng)
+    event_counts = None
+    if counts or (counts is None and chance(rng, 0.3)):
+        first, event_counts = random_event_counts(rng, shape)
+    elif spiking and chance(rng, 0.8):
+        first = random_spike_input(rng, shape)
+    else:
+        first = random_level_input(rng, shape)
+    plan = random_plan(rng, first.shape, number(rng, 2, 7), pools=not spiking)
+    populations = [first]
+    for i in range(1, len(plan.shapes)):
+        population = random_population(rng, plan, i, populations, spiking)
+        populations.append(replace(population, name=f"population {i}"))
+    shifts = [
+        choose(rng, 0, 2, 8) if isinstance(populations[p.target].neuron, IntegrateAndFire) else 0
+        for p in plan.projections
+    ]
+    window_ticks = choose(rng, 0, 1, 7, 50)
+    if event_counts:
+        window_ticks = event_counts.slices * event_counts.slice_ticks
+    return Graph(
+        tuple(populations),
+        tuple(replace(p, shift=shift) for p, shift in zip(plan.projections, shifts, strict=True)),
+        InputSpec(number(rng, 1, 1000), window_ticks, event_counts),
+        {"populations": [population.name for population in populations]},
+        rng.bytes(32),
+    )
+
+
+# ---- events -----------------------------------------------------------------
+
+
+def random_ticks(rng: Generator, count: int, longest: int) -> NDArray[np.int64]:
+    """Ticks that mostly stay, often move a little, and sometimes move far."""
+    steps = rng.choice([0, 0, 0, 0, 1, 2, longest], count)
+    steps = np.where(chance(rng, 0.3), 0, steps)
+    return np.cumsum(steps)
+
+
+def random_events(rng: Generator, graph: Graph, count: int, longest: int = 40) -> NDArray[Any]:
+    """Events (dtype CORE_EVENT) that a network just reset accepts, in order of time."""
+    height, width, channels = graph.populations[0].shape
+    events = np.zeros(count, CORE_EVENT)
+    events["tick"] = random_ticks(rng, count, longest)
+    few = chance(rng, 0.3)  # a few neurons change again and again
+    events["y"] = rng.integers(0, 1 if few else height, count)
+    events["x"] = rng.integers(0, 2 if few and width > 1 else width, count)
+    neuron = graph.populations[0].neuron
+    if graph.input.event_counts:
+        events["channel"] = rng.integers(0, 2, count)
+        events["value"] = choose(rng, 1, rng.integers(1, 20, count), rng.integers(1, 32767, count))
+        return events
+    events["channel"] = rng.integers(0, channels, count)
+    if isinstance(neuron, SpikeInput):
+        events["value"] = rng.integers(neuron.value_min, neuron.value_max, count, endpoint=True)
+        return within_budget(events, neuron.budget)
+    return with_level_changes(rng, graph, events)
+
+
+def within_budget(events: NDArray[Any], budget: int) -> NDArray[Any]:
+    """Without the events that overdraw their tick."""
+    kept = []
+    tick, spent = -1, 0
+    for event in events:
+        spent = (spent if event["tick"] == tick else 0) + abs(int(event["value"]))
+        tick = int(event["tick"])
+        kept.append(spent <= budget)
+    return np.asarray(events[np.array(kept, bool)])
+
+
+def with_level_changes(rng: Generator, graph: Graph, events: NDArray[Any]) -> NDArray[Any]:
+    """Values that take every input neuron from one random level to another."""
+    first = graph.populations[0]
+    assert isinstance(first.neuron, LevelInput) and first.initial_level is not None
+    window_ticks = graph.input.window_ticks
+    levels: NDArray[np.int32] = first.initial_level.copy()
+    window = 0
+    for event in events:
+        if window_ticks and int(event["tick"]) // window_ticks != window:
+            window = int(event["tick"]) // window_ticks
+            levels = first.initial_level.copy()
+        place = (event["y"], event["x"], event["channel"])
+        goal = number(rng, first.neuron.level_min, first.neuron.level_max)
+        event["value"] = np.clip(goal - int(levels[place]), -32768, 32767)
+        levels[place] += event["value"]
+    return events
+
+
+def shuffled(rng: Generator, events: NDArray[Any]) -> NDArray[Any]:
+    """The events of each tick in another order, those of one neuron in the same."""
+    neuron = (events["y"].astype(np.int64) << 32) | (events["x"].astype(np.int64) << 16) | events["channel"]
+    _, place = np.unique(neuron, return_inverse=True)
+    rank = rng.permutation(len(events))[place] if len(events) else place
+    order = np.lexsort((rank, events["tick"]))
+    return np.asarray(events[order])
