@@ -186,7 +186,8 @@ class InferenceSession:
             raise UsageError(f"inputs given: {sorted(inputs)}", f"give exactly {expected.name!r}")
         scores = self.scores(inputs[expected.name])
         height, width, channels = self.graph.populations[-1].shape
-        grid = scores.reshape(-1, height, width, channels).transpose(0, 3, 1, 2)
+        axes = [1 + axis for axis in info.get("axes", (2, 0, 1))]
+        grid = scores.reshape(-1, height, width, channels).transpose(0, *axes)
         real = grid.reshape(-1, *info["shape"]).astype(np.float64) * info["scale"]
         return [_TRANSFORMS[info["transform"]](real).astype(np.float32)]
 

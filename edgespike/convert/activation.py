@@ -1,0 +1,235 @@
+"""Converts an ONNX network into a graph of activation populations."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgespike import __version__
+from edgespike.convert.calibration import Calibration, samples_for
+from edgespike.convert.dense import State, settle
+from edgespike.convert.event_input import (
+    EventOptions,
+    check_layout,
+    event_counts,
+    input_spec,
+    real_table,
+    saturation_of,
+)
+from edgespike.convert.float_network import FloatNetwork
+from edgespike.convert.quantize import Quantized, input_scale, measure, quantize, quantize_input
+from edgespike.convert.reference_state import with_best_reference, work
+from edgespike.convert.report import Report, dense_macs, layer_reports, memory, summary
+from edgespike.convert.self_test import golden_self_test
+from edgespike.errors import DataError, UsageError
+from edgespike.graph import Graph, InputSpec, LevelInput
+from edgespike.importers.network import Network
+from edgespike.importers.onnx import read_onnx
+
+QUANTIZATION_SAMPLES = 1024
+REFERENCE_SAMPLES = 256
+
+Progress = Callable[[str, float], None]
+
+
+def convert_onnx(
+    path: str | Path,
+    calibration: Calibration,
+    *,
+    levels: int = 255,
+    events: EventOptions | None = None,
+    classes: Sequence[str] | None = None,
+    progress: Progress | None = None,
+) -> tuple[Graph, Report]:
+    """Converts the network in an ONNX file.
+
+    Args:
+        path: the file.
+        calibration: samples of what the network will see. Some hundred; up to 1024 of them
+            set scales, all are measured.
+        levels: greatest level of an activation, 1 to 255. The input keeps up to 255 levels
+            whatever this is: they cost nothing but bits of an event's payload.
+        events: makes a network trained on event counts take events.
+        classes: names of the scores.
+        progress: called with the name of a step and the share of the whole that is done.
+
+    Returns:
+        The graph and a report.
+
+    Raises:
+        ModelError, UnsupportedError: the file cannot be converted.
+        DataError: the calibration data do not fit it.
+        UsageError: options that contradict each other or the network.
+    """
+    tell = progress or (lambda step, share: None)
+    if not 1 <= levels <= 255:
+        raise UsageError(f"levels is {levels}", "choose 1 to 255; usual are 255 and 15")
+    tell("reading", 0.0)
+    grid = None if events is None else (events.channels, events.height, events.width)
+    network = read_onnx(path, grid)
+    x = samples_for(calibration, network.input.name, network.input.shape)
+    check_classes(network, calibration, classes)
+    spec, neuron, scale, inputs = levels_of_input(network, x, events)
+    tell("running the float network", 0.1)
+    run = FloatNetwork(network)
+    chosen = np.unique(np.linspace(0, len(x) - 1, min(len(x), QUANTIZATION_SAMPLES)).astype(int))
+    statistics = measure(network, run, x[chosen])
+    tell("quantizing", 0.3)
+    quantized = quantize(network, statistics, inputs[chosen], neuron, scale, levels)
+    tell("choosing the reference", 0.5)
+    digest = hashlib.sha256(Path(path).read_bytes()).digest()
+    graph = Graph(quantized.populations, quantized.projections, spec, source_hash=digest)
+    graph = with_best_reference(graph, inputs[chosen][:REFERENCE_SAMPLES])
+    graph = replace(graph, self_test=golden_self_test(graph, inputs[fewest_changes(graph, inputs[chosen])]))
+    graph = replace(graph, metadata=metadata(network, quantized, Path(path).name, events, classes))
+    tell("comparing", 0.6)
+    report = compare(graph, quantized, network, run, x, inputs, calibration.y, tell)
+    conversion = {"levels": levels, **summary(report)}
+    graph = replace(graph, metadata={**graph.metadata, "conversion": conversion})
+    tell("done", 1.0)
+    ram_streaming, ram_one_shot, flash = memory(graph)
+    return graph, replace(report, ram_streaming=ram_streaming, ram_one_shot=ram_one_shot, flash=flash)
+
+
+# ---- input -----------------------------------------------------------------------
+
+
+def levels_of_input(
+    network: Network, x: NDArray[Any], events: EventOptions | None
+) -> tuple[InputSpec, LevelInput, float, State]:
+    """The graph's input, the real size of its levels, and the samples as levels of its neurons."""
+    layout = network.input
+    moved = x.reshape(len(x), *layout.grid).transpose(0, *(axis + 1 for axis in layout.axes))
+    if events is not None:
+        check_layout(events, layout, network.layers[0].shape)
+        counts = event_counts(events, moved)
+        saturation = saturation_of(events, counts)
+        real = real_table(events, layout, saturation)
+        scale, low, high = input_scale(real)
+        table = quantize_input(real, scale, low, high)
+        levels = table[np.arange(events.channels), np.minimum(counts, saturation)]
+        return input_spec(events, saturation, table), LevelInput(low, high), scale, levels
+    known = moved if moved.dtype != np.uint8 else np.concatenate([moved, full_range(moved)])
+    scale, low, high = input_scale(known * layout.multiply + layout.add)
+    levels = quantize_input(moved.astype(np.float64) * layout.multiply + layout.add, scale, low, high)
+    return InputSpec(), LevelInput(low, high), scale, levels
+
+
+def full_range(x: NDArray[Any]) -> NDArray[Any]:
+    """Two samples that hold the least and the greatest value of x's type."""
+    info = np.iinfo(x.dtype)
+    return np.stack([np.full_like(x[0], info.min), np.full_like(x[0], info.max)])
+
+
+def check_classes(network: Network, calibration: Calibration, classes: Sequence[str] | None) -> None:
+    """Makes sure that labels and names fit the network's scores."""
+    scores = network.layers[-1].size
+    if classes is not None and len(classes) != scores:
+        raise UsageError(f"{len(classes)} class names for {scores} scores", "give one name for each score")
+    if calibration.y is not None and calibration.y.max() >= scores:
+        raise DataError(
+            f"calibration y has class {calibration.y.max()}, the network has {scores} scores",
+            "number the classes from 0, in the order of the network's scores",
+            "calibration-labels",
+        )
+
+
+def fewest_changes(graph: Graph, inputs: State) -> int:
+    """The sample that costs the fewest input events, for a small self-test."""
+    changes = (inputs != graph.populations[0].initial_level).reshape(len(inputs), -1).sum(axis=1)
+    return int(changes.argmin())
+
+
+def metadata(
+    network: Network,
+    quantized: Quantized,
+    file: str,
+    events: EventOptions | None,
+    classes: Sequence[str] | None,
+) -> dict[str, Any]:
+    """The keys of docs/metadata.md."""
+    layout, output = network.input, network.output
+    arithmetic = {
+        key: float(values[0]) if (values == values[0]).all() else values.tolist()
+        for key, values in (("multiply", layout.multiply), ("add", layout.add))
+    }
+    described: dict[str, Any] = {
+        "name": layout.name,
+        "shape": list(layout.shape),
+        "grid": list(layout.grid),
+        "axes": list(layout.axes),
+        **arithmetic,
+        "scale": quantized.scales[0],
+    }
+    if events is not None:
+        described["event_scale"] = events.event_scale
+    return {
+        "producer": f"edgespike {__version__}",
+        "source": {"file": file, "format": "onnx"},
+        "input": described,
+        "output": {
+            "name": output.name,
+            "shape": list(output.shape),
+            "axes": list(output.axes),
+            "scale": quantized.scales[-1],
+            "transform": output.transform,
+        },
+        "populations": [population.name for population in quantized.populations],
+        "classes": None if classes is None else list(classes),
+    }
+
+
+# ---- comparison ------------------------------------------------------------------
+
+
+def compare(
+    graph: Graph,
+    quantized: Quantized,
+    network: Network,
+    run: FloatNetwork,
+    x: NDArray[Any],
+    inputs: State,
+    labels: NDArray[np.int64] | None,
+    tell: Progress,
+) -> Report:
+    """Float and converted network side by side on all samples."""
+    count = len(graph.populations)
+    noise, signal, activity, synops = np.zeros(count), np.zeros(count), np.zeros(count), 0.0
+    scores = []
+    for part, values in run.values(x):
+        states = settle(graph, inputs[part])
+        share = (part.stop - part.start) / len(x)
+        done = work(graph, states)
+        activity += np.array(done.activity) * share
+        synops += done.synops * share
+        for number, (layer, value) in enumerate(zip(network.layers[1:], values, strict=True), 1):
+            exact = np.clip(value.astype(np.float64), layer.minimum, layer.maximum)
+            noise[number] += np.square(states[number] * quantized.scales[number] - exact).sum()
+            signal[number] += np.square(exact).sum()
+        scores.append(states[-1].transpose(0, *(axis + 1 for axis in network.output.axes)))
+        tell("comparing", 0.6 + 0.4 * part.stop / len(x))
+    errors = (
+        None,
+        *(float(np.sqrt(n / s)) if s else None for n, s in zip(noise[1:], signal[1:], strict=True)),
+    )
+    answers = np.concatenate(scores).reshape(len(x), -1).argmax(axis=1)
+    expected = run.scores(x).argmax(axis=1)
+    return Report(
+        layers=layer_reports(graph, tuple(activity.tolist()), errors),
+        ram_streaming=0,
+        ram_one_shot=0,
+        flash=0,
+        samples=len(x),
+        accuracy_float=None if labels is None else float((expected == labels).mean()),
+        accuracy=None if labels is None else float((answers == labels).mean()),
+        agreement=float((answers == expected).mean()) if network.layers[-1].size > 1 else None,
+        synops=synops,
+        macs=dense_macs(graph),
+        warnings=(),
+    )

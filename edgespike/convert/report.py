@@ -1,0 +1,123 @@
+"""What a conversion did, for people and programs."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from edgespike.arena import neuron_state_bytes, one_shot_bytes, streaming_bytes
+from edgespike.convert.bounds import worst_accumulator
+from edgespike.graph import Convolution, Dense, Graph, OneToOne, Shape
+from edgespike.modelfile import encode_model
+
+
+@dataclass(frozen=True)
+class LayerReport:
+    """One population.
+
+    ``weights`` and ``weight_bits`` are those of what ends in it. ``bound``: greatest
+    absolute accumulator value, proved. ``activity``: share of neurons that speak in a
+    sample given at once after reset. ``error``: relative RMS error against the float
+    network, None for the input and where it was not measured.
+    """
+
+    name: str
+    kind: str
+    shape: Shape
+    weight_bits: int
+    weights: int
+    weight_bytes: int
+    state_bytes: int
+    accumulator_bits: int
+    bound: int
+    activity: float
+    error: float | None
+
+
+@dataclass(frozen=True)
+class Report:
+    """A conversion.
+
+    ``ram_streaming``, ``ram_one_shot`` (0: no such plan) and ``flash`` in bytes.
+    ``samples``: how many calibration samples were measured. ``accuracy_float`` and
+    ``accuracy``: share of right top-1 answers on them, None without labels;
+    ``agreement``: share where both give the same answer, None for one score.
+    ``synops``: synaptic operations a sample; ``macs``: those of the dense network.
+    """
+
+    layers: tuple[LayerReport, ...]
+    ram_streaming: int
+    ram_one_shot: int
+    flash: int
+    samples: int
+    accuracy_float: float | None
+    accuracy: float | None
+    agreement: float | None
+    synops: float
+    macs: int
+    warnings: tuple[str, ...] = ()
+
+    def to_json(self) -> str:
+        """One JSON object."""
+        return json.dumps(asdict(self))
+
+
+def layer_reports(
+    graph: Graph, activity: tuple[float, ...], errors: tuple[float | None, ...]
+) -> tuple[LayerReport, ...]:
+    """A row for each population of an activation network."""
+    rows = []
+    for number, population in enumerate(graph.populations):
+        incoming = [
+            (projection, graph.populations[projection.source]) for projection in graph.incoming(number)
+        ]
+        weighted = [
+            p.connection for p, _ in incoming if isinstance(p.connection, Dense | Convolution | OneToOne)
+        ]
+        rows.append(
+            LayerReport(
+                name=population.name,
+                kind=type(population.neuron).__name__,
+                shape=population.shape,
+                weight_bits=max((connection.weight.itemsize * 8 for connection in weighted), default=0),
+                weights=sum(connection.weight.size for connection in weighted),
+                weight_bytes=sum(connection.weight.nbytes for connection in weighted),
+                state_bytes=neuron_state_bytes(graph, number),
+                accumulator_bits=population.accumulator_bits,
+                bound=worst_accumulator(population, incoming) if population.initial is not None else 0,
+                activity=activity[number],
+                error=errors[number],
+            )
+        )
+    return tuple(rows)
+
+
+def memory(graph: Graph) -> tuple[int, int, int]:
+    """Arena bytes of the streaming and the one-shot plan, and the size of the model file."""
+    return streaming_bytes(graph), one_shot_bytes(graph), len(encode_model(graph))
+
+
+def dense_macs(graph: Graph) -> int:
+    """Multiply-accumulates of one dense pass: pairs of a source and a target neuron with a weight between."""
+    from edgespike.reference import fan_out
+
+    total = 0
+    for projection in graph.projections:
+        if isinstance(projection.connection, Dense | Convolution | OneToOne):
+            source, target = graph.populations[projection.source], graph.populations[projection.target]
+            total += int(fan_out(projection.connection, source.shape, target.shape).sum())
+    return total
+
+
+def summary(report: Report) -> dict[str, Any]:
+    """What the model file's metadata keep of it."""
+    return {
+        "samples": report.samples,
+        "accuracy_float": report.accuracy_float,
+        "accuracy": report.accuracy,
+        "agreement": report.agreement,
+        "synops": report.synops,
+        "macs": report.macs,
+        "errors": {layer.name: layer.error for layer in report.layers if layer.error is not None},
+    }

@@ -1,0 +1,165 @@
+"""The float network that importers read: layers of linear maps with a clip, in neuron order.
+
+Everything that only moves numbers (Flatten, Reshape, Transpose) is gone: weights are
+already permuted so that a layer's neurons are in (height, width, channels) order, as in
+the spiking graph. Real values are float64.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgespike.graph import Shape
+
+Float = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Dense:
+    """``weight``: (source neurons, target neurons); the target is (1, 1, N)."""
+
+    weight: Float
+
+
+@dataclass(frozen=True)
+class Convolution:
+    """``weight``: (source channels, kernel height, kernel width, target channels // groups).
+
+    Laid out as `edgespike.graph.Convolution`; ``padding`` is (top, left).
+    """
+
+    weight: Float
+    stride: tuple[int, int]
+    dilation: tuple[int, int]
+    padding: tuple[int, int]
+    groups: int
+
+
+@dataclass(frozen=True)
+class Scale:
+    """One to one, ``weight``: (channels,)."""
+
+    weight: Float
+
+
+@dataclass(frozen=True)
+class AveragePool:
+    """Sum of a window, divided by ``divisor``: array (target height, target width)."""
+
+    kernel: tuple[int, int]
+    stride: tuple[int, int]
+    padding: tuple[int, int]
+    dilation: tuple[int, int]
+    divisor: NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class MaxPool:
+    """Greatest value of a window; what lies outside the source is left out."""
+
+    kernel: tuple[int, int]
+    stride: tuple[int, int]
+    padding: tuple[int, int]
+    dilation: tuple[int, int]
+
+
+Map = Dense | Convolution | Scale | AveragePool | MaxPool
+
+
+@dataclass(frozen=True)
+class Link:
+    """What a layer takes from an earlier one. ``source``: its number."""
+
+    source: int
+    map: Map
+
+
+@dataclass(frozen=True)
+class Probe:
+    """Where the source network has the values of a layer.
+
+    ``order[i]`` is the position of neuron ``i`` in the flattened tensor of one sample.
+    """
+
+    tensor: str
+    order: NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Layer:
+    """``clip(sum of links + bias, minimum, maximum)``.
+
+    ``bias`` is an array of ``shape``. A max pool or an average pool is the only link of
+    its layer and has no bias. Layer 0 is the input: no links, and its ``bias`` is 0.
+    ``probe`` names the tensor before the clip.
+    """
+
+    name: str
+    shape: Shape
+    links: tuple[Link, ...]
+    bias: Float
+    probe: Probe
+    minimum: float = -math.inf
+    maximum: float = math.inf
+
+    @property
+    def size(self) -> int:
+        """Number of neurons."""
+        return math.prod(self.shape)
+
+    @property
+    def is_linear(self) -> bool:
+        """Whether nothing is clipped."""
+        return self.minimum == -math.inf and self.maximum == math.inf
+
+
+@dataclass(frozen=True)
+class NetworkInput:
+    """How a user's sample becomes the values of layer 0.
+
+    ``shape``: of one sample, without the batch axis. The sample is reshaped to ``grid``
+    and its axes permuted by ``axes`` into (height, width, channels); then
+    ``value * multiply + add``, arrays by channel.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    grid: tuple[int, int, int]
+    axes: tuple[int, int, int]
+    multiply: Float
+    add: Float
+
+
+@dataclass(frozen=True)
+class NetworkOutput:
+    """How the last layer becomes the user's result.
+
+    The scores, as (height, width, channels), are transposed by ``axes`` and reshaped to
+    ``shape`` (one sample, without the batch axis); then ``transform``: ``"none"``,
+    ``"softmax"`` or ``"log_softmax"``.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    axes: tuple[int, int, int]
+    transform: str
+
+
+@dataclass(frozen=True)
+class Network:
+    """Layers in topological order; the first is the input, the last one the output.
+
+    ``model`` is the simplified ONNX model, serialized, with a batch axis of ``batch`` and
+    the tensors that the probes name as further outputs; ``original`` the one before.
+    """
+
+    layers: tuple[Layer, ...]
+    input: NetworkInput
+    output: NetworkOutput
+    model: bytes
+    original: bytes
+    batch: int

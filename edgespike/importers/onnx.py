@@ -1,0 +1,169 @@
+"""Reads an ONNX file into a float network.
+
+The file is checked, brought to float32 and simplified by onnxslim (constants and shape
+arithmetic folded, dead nodes removed); then `onnx_layers` turns nodes into layers.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+from pathlib import Path
+
+import numpy as np
+import onnx
+from onnx import TensorProto, numpy_helper
+
+from edgespike.errors import ModelError, UnsupportedError
+from edgespike.importers.network import Network
+from edgespike.importers.onnx_layers import read_layers
+
+FLOATS = {TensorProto.FLOAT16, TensorProto.BFLOAT16, TensorProto.DOUBLE}
+
+
+def read_onnx(path: str | Path, grid: tuple[int, int, int] | None = None) -> Network:
+    """Reads the network in an ONNX file.
+
+    Args:
+        path: the file; external weights are read from beside it.
+        grid: (channels, height, width) of a network that takes flat vectors, when they are
+            images; None leaves them vectors.
+
+    Raises:
+        ModelError: no ONNX network, or one that is broken or not of fixed size.
+        UnsupportedError: operators without a meaning here, all of them in one message.
+    """
+    model = load(Path(path))
+    check_tensors(model)
+    original = to_float32(model)
+    return read_layers(simplify(original), original, grid)
+
+
+def load(path: Path) -> onnx.ModelProto:
+    """The checked model of a file."""
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise ModelError(
+            f"cannot read the network {path}: {error.strerror}", "check the path", "model-missing"
+        ) from error
+    try:
+        model = onnx.load_from_string(data)
+    except Exception:  # protobuf's own exceptions
+        model = onnx.ModelProto()
+    if not model.graph.node or not model.opset_import:
+        raise ModelError(
+            f"{path} is not an ONNX file",
+            "export the trained network with torch.onnx.export or tf2onnx",
+            "not-onnx",
+        )
+    try:
+        onnx.load_external_data_for_model(model, str(path.parent))
+    except (OSError, ValueError, onnx.checker.ValidationError) as error:
+        raise ModelError(
+            f"{path}: its external weights cannot be read: {first_line(error)}",
+            "keep the .onnx file and its weight files together",
+            "external-data",
+        ) from error
+    try:
+        onnx.checker.check_model(model)
+    except onnx.checker.ValidationError as error:
+        raise ModelError(
+            f"{path} is not a valid ONNX network: {first_line(error)}",
+            "export it again, with an opset that the exporter supports",
+            "invalid-onnx",
+        ) from error
+    return model
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of an error's message that says something."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[0] if lines else type(error).__name__
+
+
+def check_tensors(model: onnx.ModelProto) -> None:
+    """Refuses NaN and infinity in weights, several inputs or outputs, and unknown sizes."""
+    broken = []
+    for tensor in model.graph.initializer:
+        values = numpy_helper.to_array(tensor)
+        if values.dtype.kind == "f" and values.ndim and not np.isfinite(values).all():
+            broken.append(f"{tensor.name} ({int((~np.isfinite(values)).sum())} of {values.size} values)")
+    if broken:
+        raise ModelError(
+            f"weights hold NaN or infinity: {', '.join(broken)}",
+            "the training diverged or the export failed: export a sound checkpoint",
+            "not-finite",
+        )
+    constants = {tensor.name for tensor in model.graph.initializer}
+    inputs = [value.name for value in model.graph.input if value.name not in constants]
+    outputs = [value.name for value in model.graph.output]
+    for what, names in (("input", inputs), ("output", outputs)):
+        if len(names) != 1:
+            raise UnsupportedError(
+                f"the network has {len(names)} {what}s ({', '.join(names)}); one is needed",
+                f"export it with one {what}, or cut it with onnx.utils.extract_model",
+                f"several-{what}s",
+            )
+
+
+def to_float32(model: onnx.ModelProto) -> onnx.ModelProto:
+    """The same network with float16 and double tensors as float32."""
+    result = onnx.ModelProto()
+    result.CopyFrom(model)
+    for value in [*result.graph.input, *result.graph.output, *result.graph.value_info]:
+        if value.type.tensor_type.elem_type in FLOATS:
+            value.type.tensor_type.elem_type = TensorProto.FLOAT
+    tensors = list(result.graph.initializer)
+    for node in result.graph.node:
+        for attribute in node.attribute:
+            if attribute.HasField("t"):
+                tensors.append(attribute.t)
+            if node.op_type == "Cast" and attribute.name == "to" and attribute.i in FLOATS:
+                attribute.i = TensorProto.FLOAT
+    for tensor in tensors:
+        if tensor.data_type in FLOATS:
+            values = numpy_helper.to_array(tensor).astype(np.float32)
+            tensor.CopyFrom(numpy_helper.from_array(values, tensor.name))
+    return result
+
+
+def simplify(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Fixes the batch axis and folds what is constant. Operators stay apart and keep their names."""
+    import onnxslim
+
+    constants = {tensor.name for tensor in model.graph.initializer}
+    value = next(value for value in model.graph.input if value.name not in constants)
+    dimensions = value.type.tensor_type.shape.dim
+    if len(dimensions) < 2:
+        raise UnsupportedError(
+            f"input {value.name} has {len(dimensions)} axes; a batch axis and more are needed",
+            "export the network with a batch axis in front",
+            "no-batch-axis",
+        )
+    unknown = [axis for axis, dimension in enumerate(dimensions) if axis and dimension.dim_value <= 0]
+    if unknown:
+        raise UnsupportedError(
+            f"input {value.name} has no fixed size along axis {', '.join(map(str, unknown))}",
+            "export the network with a fixed input size (only the batch axis may stay open)",
+            "dynamic-shape",
+        )
+    batch = dimensions[0].dim_value if dimensions[0].dim_value > 0 else 1
+    shape = [batch, *(dimension.dim_value for dimension in dimensions[1:])]
+    if math.prod(shape) == 0:
+        raise ModelError(f"input {value.name} of shape {shape} is empty", "export the network again")
+    logging.getLogger("onnxslim").setLevel(logging.CRITICAL)
+    try:
+        result = onnxslim.slim(
+            model,
+            input_shapes=[f"{value.name}:{','.join(map(str, shape))}"],
+            skip_optimizations=["graph_fusion", "weight_tying"],
+        )
+    except Exception as error:  # onnxslim has no exceptions of its own
+        raise ModelError(
+            f"onnxslim cannot simplify the network: {first_line(error)}",
+            "check that onnxruntime runs it; export it again with a common opset (13 to 20)",
+            "simplify",
+        ) from error
+    assert isinstance(result, onnx.ModelProto)
+    return result
