@@ -32,7 +32,6 @@ from edgespike.graph import (
     LevelInput,
     MaxPool,
     MaxPoolWindow,
-    Neuron,
     OneToOne,
     Population,
     Projection,
@@ -45,6 +44,9 @@ from edgespike.graph import (
 from edgespike.reference import level, maximum, project
 
 Generator = np.random.Generator
+
+GREATEST_BOUND = 1 << 30  # what accumulators are asked to hold, below 2**31 with bias and step
+LONGEST = 4000  # ticks of a sample (random_events): accumulators fed by spikes grow all the time
 
 
 def number(rng: Generator, low: int, high: int) -> int:
@@ -178,7 +180,7 @@ def by_rows_and_columns(rng: Generator, values: NDArray[np.int32]) -> NDArray[np
 
 
 def level_range(rng: Generator) -> tuple[int, int]:
-    low, high = choose(rng, (0, 15), (0, 255), (-128, 127), (-7, 300), (0, 1), (-32768, -32000), (5, 9))
+    low, high = choose(rng, (0, 15), (0, 255), (-128, 127), (-7, 300), (0, 1), (-1000, 1500), (5, 9))
     return low, high
 
 
@@ -221,7 +223,7 @@ def random_integrate_and_fire(rng: Generator, shape: Shape) -> IntegrateAndFire:
         compare=choose(rng, *Compare),
         reset=reset,
         rounding=rounding,
-        max_spikes=choose(rng, 1, 3, 32767) if reset == Reset.SUBTRACT else 1,
+        max_spikes=choose(rng, 1, 3, 200) if reset == Reset.SUBTRACT else 1,
         membrane_min=choose(rng, 0, -50, -(1 << 24)),
         membrane_max=choose(rng, 100, 1000, 1 << 24),
     )
@@ -239,21 +241,26 @@ def accumulator_bits(bound: int) -> int:
     return 16 if bound < 1 << 15 else 32
 
 
-def greatest_level(population: Population) -> int:
+def sends_spikes(population: Population) -> bool:
+    return isinstance(population.neuron, IntegrateAndFire | SpikeInput)
+
+
+def greatest_event(population: Population) -> int:
+    """What a neuron sends in one tick, and its level, are at most this."""
     neuron = population.neuron
     if isinstance(neuron, IntegrateAndFire):
         return neuron.max_spikes
     if isinstance(neuron, SpikeInput):
         return neuron.budget
     assert isinstance(neuron, LevelInput | Activation | MaxPool)
-    return max(abs(neuron.level_min), abs(neuron.level_max))
+    return max(abs(neuron.level_min), abs(neuron.level_max), neuron.level_max - neuron.level_min)
 
 
 def bound_of(projection: Projection, source: Population, target: Shape) -> int:
-    """No sum of one target's input is greater."""
-    everything = np.full(source.shape, greatest_level(source), np.int64)
+    """What one target gets in one tick, and from the levels of the source, is at most this."""
+    everything = np.full(source.shape, greatest_event(source), np.int64)
     connection: Any = projection.connection
-    if isinstance(connection, Dense | Convolution | OneToOne):
+    if not isinstance(connection, SumPool | MaxPoolWindow):
         connection = replace(connection, weight=np.abs(connection.weight.astype(np.int32)))
     return int(project(connection, everything, target).max(initial=0))
 
@@ -268,22 +275,15 @@ def summed(projections: list[Projection], populations: list[Population], shape: 
     return total
 
 
-def random_activation(
-    rng: Generator, shape: Shape, incoming: list[Projection], populations: list[Population]
-) -> Population:
-    """An activation or accumulator population at rest, with a bias."""
-    sums = summed(incoming, populations, shape)
-    bound = sum(bound_of(p, populations[p.source], shape) for p in incoming)
+def random_activation(rng: Generator, shape: Shape, sums: NDArray[np.int64], bound: int) -> Population:
+    """An activation population at rest, with a bias."""
     bias = rng.integers(-bound // 4 - 1, bound // 4 + 1, shape[2])
     step = parameter(rng, parameter_length(rng, shape), 1, max(1, choose(rng, bound // 500, bound // 20, 3)))
     low, high = choose(rng, (0, 15), (0, 255), (-128, 127), (-300, 700))
-    accumulators = (sums + bias).astype(np.int32)
     neuron = Activation(step, low, high)
-    spiking = any(isinstance(p.neuron, IntegrateAndFire | SpikeInput) for p in populations)
-    total = bound + int(np.abs(bias).max()) + int(step.max())
-    bits = 32 if spiking else accumulator_bits(total)
-    levels = level(neuron, accumulators.astype(np.int64)).astype(np.int32)
-    return Population("", shape, neuron, accumulators, levels, bits)
+    levels = level(neuron, sums + bias).astype(np.int32)
+    bits = accumulator_bits(bound + int(np.abs(bias).max()) + int(step.max()))
+    return Population("", shape, neuron, (sums + bias).astype(np.int32), levels, bits)
 
 
 def random_population(
@@ -291,21 +291,33 @@ def random_population(
 ) -> Population:
     shape = plan.shapes[number]
     incoming = [projection for projection in plan.projections if projection.target == number]
+    sources = [populations[projection.source] for projection in incoming]
     if number in plan.pools:
-        source = populations[incoming[0].source]
-        assert source.initial_level is not None and isinstance(incoming[0].connection, MaxPoolWindow)
-        assert isinstance(source.neuron, LevelInput | Activation | MaxPool)
-        neuron: Neuron = MaxPool(source.neuron.level_min, source.neuron.level_max)
-        levels = maximum(incoming[0].connection, source.initial_level.astype(np.int64), shape)
-        return Population("", shape, neuron, None, levels.astype(np.int32))
-    is_last = number == len(plan.shapes) - 1
-    if spiking and chance(rng, 0.85):
+        first = sources[0]
+        assert isinstance(incoming[0].connection, MaxPoolWindow) and first.initial_level is not None
+        assert isinstance(first.neuron, LevelInput | Activation | MaxPool)
+        levels = maximum(incoming[0].connection, first.initial_level.astype(np.int64), shape)
+        pool = MaxPool(first.neuron.level_min, first.neuron.level_max)
+        return Population("", shape, pool, None, levels.astype(np.int32))
+    bound = sum(bound_of(p, source, shape) for p, source in zip(incoming, sources, strict=True))
+    if any(map(sends_spikes, sources)):  # what they send adds up over ticks
+        bound *= LONGEST
+    if bound > GREATEST_BOUND or (spiking and chance(rng, 0.85)):
         neuron = random_integrate_and_fire(rng, shape)
         return Population("", shape, neuron, at_rest(rng, neuron, shape), None, 32)
-    population = random_activation(rng, shape, incoming, populations)
-    if is_last and chance(rng, 0.6):
+    population = random_activation(rng, shape, summed(incoming, populations, shape), bound)
+    if number == len(plan.shapes) - 1 and chance(rng, 0.6):
         return replace(population, neuron=Accumulator(), initial_level=None)
     return population
+
+
+def random_shift(rng: Generator, projection: Projection, populations: list[Population]) -> int:
+    """Only membranes have fractional bits."""
+    source, target = populations[projection.source], populations[projection.target]
+    shift: int = choose(rng, 0, 2, 8)
+    if isinstance(target.neuron, IntegrateAndFire):
+        return shift if bound_of(projection, source, target.shape) << shift < GREATEST_BOUND // 8 else 0
+    return 0
 
 
 def random_graph(rng: Generator, spiking: bool = False, counts: bool | None = None) -> Graph:
@@ -313,7 +325,7 @@ def random_graph(rng: Generator, spiking: bool = False, counts: bool | None = No
 
     Args:
         rng: the only source of randomness.
-        spiking: with integrate-and-fire populations and mostly spike inputs.
+        spiking: with integrate-and-fire populations, and mostly spike inputs.
         counts: whether the input counts events; None: sometimes.
     """
     shape = random_shape(rng)
@@ -329,16 +341,12 @@ def random_graph(rng: Generator, spiking: bool = False, counts: bool | None = No
     for i in range(1, len(plan.shapes)):
         population = random_population(rng, plan, i, populations, spiking)
         populations.append(replace(population, name=f"population {i}"))
-    shifts = [
-        choose(rng, 0, 2, 8) if isinstance(populations[p.target].neuron, IntegrateAndFire) else 0
-        for p in plan.projections
-    ]
     window_ticks = choose(rng, 0, 1, 7, 50)
     if event_counts:
         window_ticks = event_counts.slices * event_counts.slice_ticks
     return Graph(
         tuple(populations),
-        tuple(replace(p, shift=shift) for p, shift in zip(plan.projections, shifts, strict=True)),
+        tuple(replace(p, shift=random_shift(rng, p, populations)) for p in plan.projections),
         InputSpec(number(rng, 1, 1000), window_ticks, event_counts),
         {"populations": [population.name for population in populations]},
         rng.bytes(32),
@@ -404,10 +412,11 @@ def with_level_changes(rng: Generator, graph: Graph, events: NDArray[Any]) -> ND
     return events
 
 
-def shuffled(rng: Generator, events: NDArray[Any]) -> NDArray[Any]:
+def shuffled(rng: Generator, graph: Graph, events: NDArray[Any]) -> NDArray[Any]:
     """The events of each tick in another order, those of one neuron in the same."""
-    neuron = (events["y"].astype(np.int64) << 32) | (events["x"].astype(np.int64) << 16) | events["channel"]
+    neuron = (events["y"].astype(np.int64) << 32) | (events["x"].astype(np.int64) << 16)
+    if graph.input.event_counts is None:  # a counting neuron may have two polarities
+        neuron |= events["channel"]
     _, place = np.unique(neuron, return_inverse=True)
-    rank = rng.permutation(len(events))[place] if len(events) else place
-    order = np.lexsort((rank, events["tick"]))
-    return np.asarray(events[order])
+    rank = rng.permutation(len(events))[place]
+    return np.asarray(events[np.lexsort((rank, events["tick"]))])

@@ -51,7 +51,7 @@ def test_core_equals_reference(seed: int, spiking: bool) -> None:
 
     network.reset()  # once more, in chunks and in another order
     network.clear_stats()
-    assert stream(network, shuffled(rng, events), rng) == expected
+    assert stream(network, shuffled(rng, graph, events), rng) == expected
     assert states(network, graph) == states(reference, graph)
     if graph.input.event_counts is None or (events["value"] == 1).all():
         assert network.stats() == reference.stats()
