@@ -1,0 +1,277 @@
+"""Integer units for spiking populations: weights, thresholds, and the proof that int32 holds them.
+
+Every target channel has a unit of its own, such that its greatest weight is 127 units;
+membranes live in that unit divided by 2**shift. An event of value p adds ``(q * p) << shift``.
+Thresholds, drives and reset values are rounded to whole steps; the gain of a neuron is
+divided out of them, so it costs nothing and may differ from neuron to neuron. The shift is
+the smallest that gives thresholds ``THRESHOLD_BITS`` bits, as far as the proof allows it.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgespike.convert.discretise import Dynamics, Profile, discretise
+from edgespike.errors import BudgetError, UnsupportedError
+from edgespike.graph import (
+    Compare,
+    Connection,
+    Convolution,
+    Dense,
+    IntegrateAndFire,
+    OneToOne,
+    Population,
+    Projection,
+    Reset,
+    Rounding,
+    SumPool,
+)
+from edgespike.importers.nir import (
+    FloatConvolution,
+    FloatDense,
+    FloatIdentity,
+    FloatMap,
+    FloatNetwork,
+    FloatPool,
+    FloatPopulation,
+    FloatProjection,
+)
+
+__all__ = ["DECAY_ONE", "MOST_EVENTS", "QuantizedPopulation", "quantize_network"]
+
+Array = NDArray[np.float64]
+THRESHOLD_BITS = 20  # wanted: rounding is then below a millionth of a threshold
+PARAMETER_BITS = 26  # no threshold, drive or reset value is wider
+INPUT_BITS = 30  # the proof: no tick's input is wider
+DECAY_ONE = 1 << 30
+MOST_EVENTS = 32767  # an event's value is an int16
+
+
+@dataclass(frozen=True)
+class Sent:
+    """What a population's events are: real value of 1, the most in one tick, and their sign."""
+
+    scale: float
+    by_one: int
+    by_all: int
+    signed: bool = False
+
+
+@dataclass(frozen=True)
+class QuantizedPopulation:
+    """A population with its incoming projections.
+
+    ``unit``: real membrane of one integer step, by channel. ``bound``: greatest absolute
+    input of one tick, drive included.
+    """
+
+    population: Population
+    projections: list[Projection]
+    sent: Sent
+    unit: Array
+    bound: int
+
+
+def quantize_network(network: FloatNetwork, profile: Profile, source: Sent) -> list[QuantizedPopulation]:
+    """Quantize all populations but the input, in order; ``source`` is what the input sends.
+
+    Raises:
+        UnsupportedError: a sum pool of values that may be negative.
+        BudgetError: a population whose input no int32 can hold.
+    """
+    sent = [source]
+    quantized = []
+    for number, population in enumerate(network.populations[1:], start=1):
+        incoming = [p for p in network.projections if p.target == number]
+        dynamics = discretise(population, profile)
+        if dynamics is None:
+            result = _quantize_pool(population, incoming, sent)
+        else:
+            result = _quantize_neurons(population, dynamics, profile, incoming, sent)
+        sent.append(result.sent)
+        quantized.append(result)
+    return quantized
+
+
+def _quantize_pool(
+    population: FloatPopulation, incoming: list[FloatProjection], sent: list[Sent]
+) -> QuantizedPopulation:
+    """A sum pool: neurons that send what arrived in the tick, as one event, and keep nothing."""
+    scales = {sent[projection.source].scale for projection in incoming}
+    signed = any(sent[projection.source].signed for projection in incoming)
+    if signed or len(scales) > 1:
+        raise UnsupportedError(
+            f"node {population.name!r}: a sum pool of {'signed' if signed else 'differently scaled'} values",
+            "put a weighted node or a neuron before it",
+        )
+    by_one = by_all = 0
+    projections = []
+    for projection in incoming:
+        pool = projection.map
+        assert isinstance(pool, FloatPool)
+        source = sent[projection.source]
+        overlap = math.prod(-(-k // s) for k, s in zip(pool.kernel, pool.stride, strict=True))
+        by_one += min(math.prod(pool.kernel) * source.by_one, source.by_all)
+        by_all += overlap * source.by_all
+        projections.append(
+            Projection(projection.source, projection.target, SumPool(pool.kernel, pool.stride, pool.padding))
+        )
+    if by_one > MOST_EVENTS:
+        raise BudgetError(
+            f"node {population.name!r} may have to send {by_one} in one tick, more than {MOST_EVENTS}",
+            "use smaller pools",
+        )
+    one, zero = np.ones(population.shape[2], np.int32), np.zeros(population.shape[2], np.int32)
+    neuron = IntegrateAndFire(
+        threshold=one,
+        decay=one * DECAY_ONE,
+        drive=zero,
+        reset_value=zero,
+        compare=Compare.GREATER_OR_EQUAL,
+        reset=Reset.SUBTRACT,
+        rounding=Rounding.NONE,
+        max_spikes=by_one,
+        membrane_min=0,
+        membrane_max=by_one,
+    )
+    scale = scales.pop()
+    return QuantizedPopulation(
+        _population(population, neuron),
+        projections,
+        Sent(scale, by_one, by_all),
+        np.full(population.shape[2], scale),
+        by_one,
+    )
+
+
+def _quantize_neurons(
+    population: FloatPopulation,
+    dynamics: Dynamics,
+    profile: Profile,
+    incoming: list[FloatProjection],
+    sent: list[Sent],
+) -> QuantizedPopulation:
+    sources = [sent[projection.source] for projection in incoming]
+    weights = [_matrix(p.map, population.shape[2]) * s.scale for p, s in zip(incoming, sources, strict=True)]
+    shift, unit, whole = _choose_shift(population, dynamics, weights, sources)
+
+    def in_units(values: Array) -> Array:
+        return np.floor(values / unit * 2.0**shift + 0.5)
+
+    parameters = {
+        "threshold": np.maximum(in_units(dynamics.threshold), 1),
+        "decay": _q30(dynamics.decay) if dynamics.decay is not None else np.full(population.shape, DECAY_ONE),
+        "drive": in_units(dynamics.drive),
+        "reset_value": in_units(dynamics.reset_value),
+    }
+    by_channel = all((array == array[:1, :1]).all() for array in parameters.values())
+    stored = {
+        name: (array[0, 0] if by_channel else array.reshape(-1)).astype(np.int32)
+        for name, array in parameters.items()
+    }
+    bound = (_tick_input(whole, sources) << shift) + int(np.abs(parameters["drive"]).max())
+    room = (1 << 31) - 1 - bound
+    neuron = IntegrateAndFire(
+        **stored,
+        compare=Compare.GREATER if profile.compare == "gt" else Compare.GREATER_OR_EQUAL,
+        reset={"none": Reset.NONE, "subtract": Reset.SUBTRACT}.get(profile.reset, Reset.TO_VALUE),
+        rounding=Rounding.NONE if dynamics.decay is None else Rounding.NEAREST,
+        max_spikes=1,
+        membrane_min=-room,
+        membrane_max=room,
+    )
+    projections = [
+        Projection(p.source, p.target, _connection(p.map, q), shift)
+        for p, q in zip(incoming, whole, strict=True)
+    ]
+    real_unit = unit / 2.0**shift * dynamics.gain.max(axis=(0, 1))
+    return QuantizedPopulation(
+        _population(population, neuron),
+        projections,
+        Sent(1.0, 1, math.prod(population.shape)),
+        real_unit,
+        bound,
+    )
+
+
+def _choose_shift(
+    population: FloatPopulation,
+    dynamics: Dynamics,
+    weights: list[Array],
+    sources: list[Sent],
+) -> tuple[int, Array, list[Array]]:
+    """The shift, the unit of each channel before it, and the integer weights.
+
+    The smallest shift that gives all thresholds THRESHOLD_BITS, or the greatest that is
+    proved. Where a channel's parameters would need more than PARAMETER_BITS, its unit
+    grows, and its weights use less than 127.
+    """
+    largest = np.max([np.abs(matrix).max(axis=0) for matrix in weights], axis=0)
+    sides = (dynamics.threshold, np.abs(dynamics.drive), np.abs(dynamics.reset_value))
+    widest = np.max([side.max(axis=(0, 1)) for side in sides], axis=0)
+    narrowest = dynamics.threshold.min(axis=(0, 1))
+    chosen = None
+    for shift in range(16):
+        unit = np.maximum(largest / 127, widest * 2.0 ** (shift - PARAMETER_BITS))
+        whole = [np.floor(matrix / unit + 0.5) for matrix in weights]
+        if _tick_input(whole, sources) << shift > 1 << INPUT_BITS:
+            break
+        chosen = shift, unit, whole
+        if (narrowest / unit * 2.0**shift).min() >= 1 << THRESHOLD_BITS:
+            break
+    if chosen is None:
+        raise BudgetError(
+            f"node {population.name!r}: the input of one tick may not fit 32 bits",
+            "use fewer inputs to a neuron, or calibration data with smaller values",
+        )
+    return chosen
+
+
+def _tick_input(whole: list[Array], sources: list[Sent]) -> int:
+    """The greatest absolute input of a neuron in one tick, before the shift."""
+    total = np.zeros(whole[0].shape[1])
+    for matrix, source in zip(whole, sources, strict=True):
+        magnitude = np.abs(matrix)
+        by_neuron, by_budget = magnitude.sum(axis=0) * source.by_one, magnitude.max(axis=0) * source.by_all
+        total = total + np.minimum(by_neuron, by_budget)
+    return int(total.max())
+
+
+def _matrix(linear: FloatMap, channels: int) -> Array:
+    """A map's weights as (weights that reach one neuron, target channels)."""
+    if isinstance(linear, FloatDense):
+        return linear.weight
+    if isinstance(linear, FloatConvolution):
+        grouped = linear.weight.reshape(linear.groups, -1, channels // linear.groups)
+        return grouped.transpose(1, 0, 2).reshape(-1, channels)
+    assert isinstance(linear, FloatIdentity)
+    return np.ones((1, channels))
+
+
+def _connection(linear: FloatMap, whole: Array) -> Connection:
+    """The integer connection of a map whose quantized weights are laid out as `_matrix` does."""
+    if isinstance(linear, FloatDense):
+        return Dense(whole.astype(np.int8))
+    if isinstance(linear, FloatConvolution):
+        grouped = whole.reshape(len(whole), linear.groups, -1).transpose(1, 0, 2)
+        weight = grouped.reshape(linear.weight.shape).astype(np.int8)
+        return Convolution(weight, linear.stride, linear.dilation, linear.padding, linear.groups)
+    return OneToOne(whole[0].astype(np.int16))
+
+
+def _q30(decay: Array) -> Array:
+    return np.floor(decay * DECAY_ONE + 0.5)
+
+
+def _population(population: FloatPopulation, neuron: IntegrateAndFire) -> Population:
+    return Population(
+        population.name,
+        population.shape,
+        neuron,
+        initial=np.zeros(population.shape, np.int32),
+        accumulator_bits=32,
+    )

@@ -1,0 +1,121 @@
+"""Profiles: what must be said, what contradicts the file, what looks wrong."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import nir
+import numpy as np
+import pytest
+from conftest import Save
+from literal import LiteralChain
+
+from edgespike.convert.discretise import FloatInterpreter, choose_profile, discretise, plausibility
+from edgespike.errors import ModelError, UsageError
+from edgespike.importers.nir import read_nir
+
+
+def lif(**changes: float) -> Any:
+    values = {"tau": 0.02, "r": 1.0, "v_leak": 0.0, "v_threshold": 0.1, "v_reset": 0.0, **changes}
+    return nir.LIF(**{name: np.array([value]) for name, value in values.items()})
+
+
+def test_nothing_is_guessed() -> None:
+    with pytest.raises(UsageError) as caught:
+        choose_profile(None, None, "gt")
+    assert caught.value.code == "profile-missing"
+    assert "dt, reset" in caught.value.message and "compare" not in caught.value.message
+    for word in ("seconds", "zero", "value", "subtract", "none"):
+        assert word in caught.value.hint
+
+
+@pytest.mark.parametrize("changes", [{"reset": "soft"}, {"compare": ">"}, {"decay": "rk4"}, {"gain": "1"}])
+def test_choices_that_do_not_exist(changes: dict[str, str]) -> None:
+    with pytest.raises(UsageError, match=next(iter(changes.values()))) as caught:
+        choose_profile(**{"dt": 1e-3, "reset": "zero", "compare": "gt", **changes})
+    assert "(" in caught.value.hint
+
+
+@pytest.mark.parametrize("dt", [0.0, -1e-3, 1e-7, 1.5e-6, float("nan"), float("inf"), 1e9])
+def test_a_tick_is_whole_microseconds(dt: float) -> None:
+    with pytest.raises(UsageError, match="whole number of microseconds"):
+        choose_profile(dt, "zero", "gt")
+
+
+def test_gain_goes_with_the_decay() -> None:
+    assert choose_profile(1e-3, "zero", "gt").gain == "exact"
+    assert choose_profile(1e-3, "zero", "gt", "euler").gain == "euler"
+    assert choose_profile(1e-4, "zero", "gt", "euler").tick_us == 100
+
+
+def test_an_euler_step_longer_than_tau(chain: Save) -> None:
+    population = read_nir(chain((1,), (1,), spike=lif(tau=1e-5))).populations[1]
+    with pytest.raises(ModelError, match=r"'spike'.*1e-05.*dt 0\.001"):
+        discretise(population, choose_profile(1e-3, "zero", "gt", "euler"))
+    profile = choose_profile(1e-3, "zero", "gt", "exact")
+    assert discretise(population, profile) is not None
+    (warning,) = plausibility(population, profile)
+    assert "'spike'" in warning and "Norse" in warning
+
+
+def test_a_reset_that_would_ignore_the_file(chain: Save) -> None:
+    population = read_nir(chain((1,), (1,), spike=lif(v_reset=-0.5))).populations[1]
+    for reset in ("zero", "subtract"):
+        with pytest.raises(ModelError, match=r"'spike'.*v_reset"):
+            discretise(population, choose_profile(1e-3, reset, "gt"))
+    dynamics = discretise(population, choose_profile(1e-3, "value", "gt", gain="none"))
+    assert dynamics is not None and dynamics.reset_value.item() == -0.5
+
+
+@pytest.mark.parametrize(
+    ("neuron", "word"),
+    [
+        (lif(tau=20.0), "Sinabs"),
+        (nir.IF(np.ones(1), np.ones(1)), "gain none"),
+        (nir.IF(np.full(1, 1000.0), np.ones(1)), None),
+        (lif(), None),
+    ],
+)
+def test_what_looks_wrong(chain: Save, neuron: Any, word: str | None) -> None:
+    population = read_nir(chain((1,), (1,), spike=neuron)).populations[1]
+    warnings = plausibility(population, choose_profile(1e-3, "zero", "gt"))
+    assert len(warnings) == (word is not None)
+    assert all(word in warning for warning in warnings)
+
+
+@pytest.mark.parametrize("decay", ["exact", "euler"])
+@pytest.mark.parametrize("gain", ["exact", "euler", "none"])
+@pytest.mark.parametrize("reset", ["value", "subtract", "none"])
+def test_float_interpreter_steps_as_the_profile_says(chain: Save, decay: str, gain: str, reset: str) -> None:
+    rng = np.random.default_rng(5)
+    neuron = nir.LIF(
+        tau=rng.uniform(0.002, 0.05, 30),
+        r=rng.uniform(0.5, 3, 30),
+        v_leak=rng.normal(size=30) * 0.1,
+        v_threshold=rng.uniform(0.05, 0.8, 30),
+        v_reset=rng.normal(size=30) * 0.1 * (reset == "value"),
+    )
+    profile = choose_profile(1e-3, reset, "ge", decay, gain)
+    interpreter = FloatInterpreter(read_nir(chain((30,), (30,), spike=neuron)), profile)
+    literal = LiteralChain([neuron], 1e-3, reset, "ge", decay, gain)
+    spikes = 0.0
+    for _ in range(50):
+        x = rng.normal(0.4, 1, 30)
+        wanted = literal.step(x)
+        np.testing.assert_array_equal(interpreter.step(x.reshape(1, 1, 1, 30))[-1].reshape(-1), wanted)
+        spikes += wanted.sum()
+    assert 0 < spikes < 1500
+
+
+def test_membranes_of_the_published_traces(data_folder: Path) -> None:
+    """The NIR paper's own Euler trace (Norse): membrane after each step, in real units."""
+    network = read_nir(data_folder / "nir" / "lif_norse.nir")
+    current, membrane, spikes = np.loadtxt(data_folder / "nir" / "lif_norse.csv", delimiter=",").T
+    interpreter = FloatInterpreter(network, choose_profile(1e-4, "zero", "gt", "euler"))
+    for x, v, spike in zip(current, membrane, spikes, strict=True):
+        sent = interpreter.step(np.full((1, 1, 1, 1), x))
+        assert sent[-1].item() == spike
+        dynamics = interpreter.dynamics[1]
+        assert dynamics is not None
+        assert abs(interpreter.membranes[1].item() * dynamics.gain.item() - v) < 1e-7
