@@ -504,7 +504,7 @@ class _Builder:
     def unsupported(self, name: str, why: str) -> UnsupportedError:
         return UnsupportedError(
             f"{self.path}: node {name!r} is not supported here: {why}",
-            "supported are Linear, Affine, Conv2d, SumPool2d, Flatten, IF and LIF, one of these two at the end",
+            "supported are Linear, Affine, Conv2d, SumPool2d and Flatten, ending in IF or LIF",
         )
 
 
