@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import math
-from dataclasses import dataclass
+import zlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgespike import __version__
-from edgespike.convert.discretise import Profile
+from edgespike.convert.calibration import Calibration, check_classes
+from edgespike.convert.discretise import FloatInterpreter, Profile, choose_profile, plausibility
+from edgespike.convert.report import Report, dense_macs, layer_reports, memory, summary
 from edgespike.convert.spiking_units import (
     DECAY_ONE,
     MOST_EVENTS,
@@ -20,13 +24,122 @@ from edgespike.convert.spiking_units import (
     Sent,
     quantize_network,
 )
-from edgespike.graph import Graph, InputSpec, IntegrateAndFire, Population, SpikeInput
+from edgespike.errors import DataError, UsageError
+from edgespike.graph import (
+    CORE_EVENT,
+    Graph,
+    InputSpec,
+    IntegrateAndFire,
+    Population,
+    SelfTest,
+    SpikeInput,
+)
 from edgespike.importers.nir import FloatNetwork, FloatPool, read_nir
+from edgespike.modelfile import encode_model
+from edgespike.reference import ReferenceNetwork
+from edgespike.session import InferenceSession
 
 __all__ = ["convert_nir"]
 
 Array = NDArray[np.float64]
+Progress = Callable[[str, float], None]
 REAL_LEVELS = 255  # a real-valued input has this many steps from 0 to its maximum
+TEST_EVENTS = 256  # in the golden self-test, at most
+CHUNK = 16  # samples that the float network runs side by side
+
+
+def convert_nir(
+    path: str | Path,
+    *,
+    dt: float | None = None,
+    reset: str | None = None,
+    compare: str | None = None,
+    decay: str = "exact",
+    gain: str | None = None,
+    window: float | None = None,
+    calibration: Calibration | None = None,
+    classes: Sequence[str] | None = None,
+    progress: Progress | None = None,
+) -> tuple[Graph, Report]:
+    """Convert the network in a NIR file.
+
+    Args:
+        path: the file.
+        dt: seconds in a tick, a whole number of microseconds.
+        reset: ``"zero"``, ``"value"`` (the file's v_reset), ``"subtract"`` or ``"none"``.
+        compare: ``"gt"`` or ``"ge"``.
+        decay: ``"exact"``: exp(-dt/tau), or ``"euler"``: 1 - dt/tau.
+        gain: of the input: ``"exact"``, ``"euler"`` or ``"none"``; None: as the decay.
+        window: seconds of a classification, a multiple of ``dt``; None: ended from outside.
+        calibration: ``x`` of shape (samples, ticks, *input shape), currents or spikes. It
+            sets the input's scale and budget, and everything in the report is measured on
+            it. Without it the input takes events of value 1 and more, and nothing is measured.
+        classes: names of the scores.
+        progress: called with the name of a step and the share of the whole that is done.
+
+    Returns:
+        The graph and a report.
+
+    Raises:
+        UsageError: dt, reset or compare missing, or an option that makes no sense.
+        ModelError, UnsupportedError: the file cannot be converted.
+        DataError: the calibration data do not fit it.
+        BudgetError: a population's input does not fit 32 bits.
+    """
+    tell = progress or (lambda step, share: None)
+    tell("reading", 0.0)
+    profile = choose_profile(dt, reset, compare, decay, gain)
+    network = read_nir(path)
+    check_classes(math.prod(network.output_shape), calibration, classes)
+    samples = None if calibration is None else samples_of(network, calibration)
+    ticks = window_ticks(window, profile)
+    tell("quantizing", 0.1)
+    coding = code_input(network, samples)
+    quantized = quantize_network(network, profile, coding.sent)
+    graph = assemble(network, profile, coding, quantized, ticks)
+    source = {"file": Path(path).name, "format": "nir"}
+    graph = replace(
+        graph,
+        source_hash=hashlib.sha256(Path(path).read_bytes()).digest(),
+        metadata={**graph.metadata, "source": source, "classes": None if classes is None else list(classes)},
+    )
+    graph = replace(graph, self_test=golden_self_test(graph, samples))
+    tell("comparing", 0.2)
+    report = compare_with_float(network, profile, graph, quantized, samples, calibration, tell)
+    graph = replace(graph, metadata={**graph.metadata, "conversion": summary(report)})
+    tell("done", 1.0)
+    return graph, replace(report, flash=len(encode_model(graph)))
+
+
+# ---- options and samples ----------------------------------------------------
+
+
+def window_ticks(window: float | None, profile: Profile) -> int:
+    """A window's length in ticks; 0 for none."""
+    if window is None:
+        return 0
+    ticks = window / profile.dt
+    if not 1 <= ticks < 1 << 31 or abs(ticks - round(ticks)) > 1e-6 * ticks:
+        raise UsageError(
+            f"a window of {window:g} s is no whole number of ticks of {profile.dt:g} s",
+            "choose a multiple of dt",
+            "window",
+        )
+    return round(ticks)
+
+
+def samples_of(network: FloatNetwork, calibration: Calibration) -> Array:
+    """Samples as (samples, ticks, height, width, channels), float64."""
+    x = calibration.x
+    if x.ndim < 3 or x.shape[2:] != network.input_shape:
+        expected = ", ".join(map(str, network.input_shape))
+        raise DataError(
+            f"calibration x has shape {x.shape}, expected (samples, ticks, {expected})",
+            "a sample of a spiking network has a leading axis of ticks",
+            "calibration-shape",
+        )
+    height, width, channels = network.populations[0].shape
+    return np.moveaxis(x.reshape(*x.shape[:2], channels, height, width).astype(np.float64), 2, -1)
 
 
 # ---- what goes in -----------------------------------------------------------
@@ -143,3 +256,119 @@ def _describe(quantized: QuantizedPopulation) -> dict[str, Any]:
         "input_bound": quantized.bound,
         "membrane_max": neuron.membrane_max,
     }
+
+
+# ---- the report -------------------------------------------------------------
+
+
+def golden_self_test(graph: Graph, samples: Array | None) -> SelfTest:
+    """A few events and what they must give: of the first sample, or else made up."""
+    neuron = graph.populations[0].neuron
+    assert isinstance(neuron, SpikeInput)
+    if samples is not None:
+        session = InferenceSession(graph, backend="reference")
+        info = graph.metadata["input"]
+        sample = np.moveaxis(samples[0], -1, 1).reshape(len(samples[0]), *info["shape"])
+        events = session.sample_events(sample)[:TEST_EVENTS]
+    else:
+        random = np.random.default_rng(0)
+        height, width, channels = graph.populations[0].shape
+        events = np.zeros(TEST_EVENTS, CORE_EVENT)
+        events["tick"] = np.sort(random.integers(0, min(graph.input.window_ticks or 32, 32), TEST_EVENTS))
+        events["y"], events["x"] = random.integers(0, (height, width), (TEST_EVENTS, 2)).T
+        events["channel"] = random.integers(0, channels, TEST_EVENTS)
+        events["value"] = 1
+    reference = ReferenceNetwork(graph)
+    reference.push(events)
+    reference.finish()
+    return SelfTest(events, zlib.crc32(reference.output().astype("<i4").tobytes()))
+
+
+def compare_with_float(
+    network: FloatNetwork,
+    profile: Profile,
+    graph: Graph,
+    quantized: list[QuantizedPopulation],
+    samples: Array | None,
+    calibration: Calibration | None,
+    tell: Progress,
+) -> Report:
+    """What conversion did; with samples, the float and the integer network side by side."""
+    warnings = [line for population in network.populations for line in plausibility(population, profile)]
+    bounds = (0, *(q.bound for q in quantized))
+    nothing: tuple[float | None, ...] = (None,) * len(bounds)
+    streaming, one_shot, flash = memory(graph)
+    report = Report(
+        layers=layer_reports(graph, bounds, nothing, nothing),
+        ram_streaming=streaming,
+        ram_one_shot=one_shot,
+        flash=flash,
+        samples=0,
+        accuracy_float=None,
+        accuracy=None,
+        agreement=None,
+        synops=0.0,
+        macs=dense_macs(graph),
+        warnings=tuple(warnings),
+    )
+    if samples is None or calibration is None:
+        return report
+    count, ticks = samples.shape[:2]
+    float_scores, float_spikes = run_float(network, profile, samples)
+    tell("comparing", 0.5)
+    scores, stats = run_integer(graph, calibration.x, tell)
+    events = np.array([row["events"] for row in stats["populations"]], np.float64)
+    sizes = np.array([population.size for population in graph.populations])
+    errors = np.abs(events - float_spikes) / np.maximum(float_spikes, 1)
+    for number, population in enumerate(graph.populations[1:], start=1):
+        if events[number] == 0:
+            warnings.append(
+                f"node {population.name!r} never spiked on the calibration data "
+                f"(float: {float_spikes[number]:.0f} times); check dt, gain and the input's scale"
+            )
+    answers, expected = scores.argmax(axis=1), float_scores.argmax(axis=1)
+    labels = calibration.y
+    return replace(
+        report,
+        layers=layer_reports(
+            graph,
+            bounds,
+            tuple((events / (count * ticks * sizes)).tolist()),
+            (None, *errors[1:].tolist()),
+        ),
+        samples=count,
+        accuracy_float=None if labels is None else float((expected == labels).mean()),
+        accuracy=None if labels is None else float((answers == labels).mean()),
+        agreement=float((answers == expected).mean()) if scores.shape[1] > 1 else None,
+        synops=stats["synops"] / count,
+        macs=report.macs * ticks,
+        warnings=tuple(warnings),
+    )
+
+
+def run_float(network: FloatNetwork, profile: Profile, samples: Array) -> tuple[Array, Array]:
+    """Spike counts of the outputs (samples, scores), NIR's order, and events of every population in all."""
+    events = np.zeros(len(network.populations))
+    scores = []
+    for start in range(0, len(samples), CHUNK):
+        chunk = samples[start : start + CHUNK]
+        interpreter = FloatInterpreter(network, profile, len(chunk))
+        total = np.zeros((len(chunk), *network.populations[-1].shape))
+        for tick in range(chunk.shape[1]):
+            sent = interpreter.step(chunk[:, tick])
+            events += [np.count_nonzero(values) for values in sent]
+            total += sent[-1]
+        scores.append(np.moveaxis(total, -1, 1).reshape(len(chunk), -1))
+    return np.concatenate(scores), events
+
+
+def run_integer(graph: Graph, x: NDArray[Any], tell: Progress) -> tuple[Array, dict[str, Any]]:
+    """The same of the integer network: scores, and the statistics of all samples."""
+    session = InferenceSession(graph)
+    (output,) = session.get_outputs()
+    (source,) = session.get_inputs()
+    scores = []
+    for number in range(len(x)):
+        scores.append(session.run([output.name], {source.name: x[number : number + 1]})[0].reshape(-1))
+        tell("comparing", 0.5 + 0.5 * (number + 1) / len(x))
+    return np.stack(scores), session.stats()

@@ -4,7 +4,8 @@ Every target channel has a unit of its own, such that its greatest weight is 127
 membranes live in that unit divided by 2**shift. An event of value p adds ``(q * p) << shift``.
 Thresholds, drives and reset values are rounded to whole steps; the gain of a neuron is
 divided out of them, so it costs nothing and may differ from neuron to neuron. The shift is
-the smallest that gives thresholds ``THRESHOLD_BITS`` bits, as far as the proof allows it.
+the smallest with which all rounding together moves no membrane by more than 2**-14 of its
+threshold, or the greatest that the proof allows.
 """
 
 from __future__ import annotations
@@ -44,7 +45,8 @@ from edgespike.importers.nir import (
 __all__ = ["DECAY_ONE", "MOST_EVENTS", "QuantizedPopulation", "quantize_network"]
 
 Array = NDArray[np.float64]
-THRESHOLD_BITS = 20  # wanted: rounding is then below a millionth of a threshold
+ERROR_BITS = 14  # wanted: rounding moves a membrane by less than 2**-14 of its threshold
+LONG_TICKS = 1024  # over which errors of a neuron that does not leak, or hardly, are added up
 PARAMETER_BITS = 26  # no threshold, drive or reset value is wider
 INPUT_BITS = 30  # the proof: no tick's input is wider
 DECAY_ONE = 1 << 30
@@ -206,14 +208,13 @@ def _choose_shift(
 ) -> tuple[int, Array, list[Array]]:
     """The shift, the unit of each channel before it, and the integer weights.
 
-    The smallest shift that gives all thresholds THRESHOLD_BITS, or the greatest that is
-    proved. Where a channel's parameters would need more than PARAMETER_BITS, its unit
-    grows, and its weights use less than 127.
+    Where a channel's parameters would need more than PARAMETER_BITS, its unit grows, and
+    its weights use less than 127.
     """
     largest = np.max([np.abs(matrix).max(axis=0) for matrix in weights], axis=0)
     sides = (dynamics.threshold, np.abs(dynamics.drive), np.abs(dynamics.reset_value))
     widest = np.max([side.max(axis=(0, 1)) for side in sides], axis=0)
-    narrowest = dynamics.threshold.min(axis=(0, 1))
+    needed = _rounding(dynamics) * 2.0**ERROR_BITS
     chosen = None
     for shift in range(16):
         unit = np.maximum(largest / 127, widest * 2.0 ** (shift - PARAMETER_BITS))
@@ -221,7 +222,7 @@ def _choose_shift(
         if _tick_input(whole, sources) << shift > 1 << INPUT_BITS:
             break
         chosen = shift, unit, whole
-        if (narrowest / unit * 2.0**shift).min() >= 1 << THRESHOLD_BITS:
+        if (dynamics.threshold / unit * 2.0**shift >= needed).all():
             break
     if chosen is None:
         raise BudgetError(
@@ -229,6 +230,18 @@ def _choose_shift(
             "use fewer inputs to a neuron, or calibration data with smaller values",
         )
     return chosen
+
+
+def _rounding(dynamics: Dynamics) -> Array:
+    """How far rounding can move a membrane, and its threshold, in steps.
+
+    Half a step for the threshold; half a step each tick for a decay and for a drive, of
+    which a neuron that keeps d of its membrane remembers 1 / (1 - d).
+    """
+    forgets = np.zeros_like(dynamics.drive) if dynamics.decay is None else 1 - dynamics.decay
+    sources = (dynamics.drive != 0).astype(np.float64) + (dynamics.decay is not None)
+    result: Array = 0.5 + 0.5 * sources / np.maximum(forgets, 1 / LONG_TICKS)
+    return result
 
 
 def _tick_input(whole: list[Array], sources: list[Sent]) -> int:
