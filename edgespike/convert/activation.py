@@ -12,7 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgespike import __version__
-from edgespike.convert.calibration import Calibration, samples_for
+from edgespike.convert.bounds import accumulator_bounds
+from edgespike.convert.calibration import Calibration, check_classes, samples_for
 from edgespike.convert.dense import State, settle
 from edgespike.convert.event_input import (
     EventOptions,
@@ -27,7 +28,7 @@ from edgespike.convert.quantize import Quantized, input_scale, measure, quantize
 from edgespike.convert.reference_state import with_best_reference, work
 from edgespike.convert.report import Report, dense_macs, layer_reports, memory, summary
 from edgespike.convert.self_test import golden_self_test
-from edgespike.errors import DataError, UsageError
+from edgespike.errors import UsageError
 from edgespike.graph import Graph, InputSpec, LevelInput
 from edgespike.importers.network import Network
 from edgespike.importers.onnx import read_onnx
@@ -74,7 +75,7 @@ def convert_onnx(
     grid = None if events is None else (events.channels, events.height, events.width)
     network = read_onnx(path, grid)
     x = samples_for(calibration, network.input.name, network.input.shape)
-    check_classes(network, calibration, classes)
+    check_classes(network.layers[-1].size, calibration, classes)
     spec, neuron, scale, inputs = levels_of_input(network, x, events)
     tell("running the float network", 0.1)
     run = FloatNetwork(network)
@@ -125,19 +126,6 @@ def full_range(x: NDArray[Any]) -> NDArray[Any]:
     """Two samples that hold the least and the greatest value of x's type."""
     info = np.iinfo(x.dtype)
     return np.stack([np.full_like(x[0], info.min), np.full_like(x[0], info.max)])
-
-
-def check_classes(network: Network, calibration: Calibration, classes: Sequence[str] | None) -> None:
-    """Makes sure that labels and names fit the network's scores."""
-    scores = network.layers[-1].size
-    if classes is not None and len(classes) != scores:
-        raise UsageError(f"{len(classes)} class names for {scores} scores", "give one name for each score")
-    if calibration.y is not None and calibration.y.max() >= scores:
-        raise DataError(
-            f"calibration y has class {calibration.y.max()}, the network has {scores} scores",
-            "number the classes from 0, in the order of the network's scores",
-            "calibration-labels",
-        )
 
 
 def fewest_changes(graph: Graph, inputs: State) -> int:
@@ -221,7 +209,7 @@ def compare(
     answers = np.concatenate(scores).reshape(len(x), -1).argmax(axis=1)
     expected = run.scores(x).argmax(axis=1)
     return Report(
-        layers=layer_reports(graph, tuple(activity.tolist()), errors),
+        layers=layer_reports(graph, accumulator_bounds(graph), tuple(activity.tolist()), errors),
         ram_streaming=0,
         ram_one_shot=0,
         flash=0,

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgespike.convert.dense import apply, level_range, signed_part
-from edgespike.graph import Activation, Population, Projection, SumPool
+from edgespike.graph import Activation, Graph, Population, Projection, SumPool
 
 
 def extremes(
@@ -41,3 +41,12 @@ def worst_accumulator(population: Population, incoming: list[tuple[Projection, P
             greatest + (step if step.size == population.shape[2] else step.reshape(population.shape)) // 2
         )
     return int(max(greatest.max(), -least.min(), 0))
+
+
+def accumulator_bounds(graph: Graph) -> tuple[int, ...]:
+    """`worst_accumulator` of every population; 0 where there is no accumulator."""
+    bounds = []
+    for number, population in enumerate(graph.populations):
+        incoming = [(p, graph.populations[p.source]) for p in graph.incoming(number)]
+        bounds.append(0 if population.initial is None else worst_accumulator(population, incoming))
+    return tuple(bounds)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import zipfile
 import zlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgespike.errors import DataError
+from edgespike.errors import DataError, UsageError
 
 
 @dataclass(frozen=True, eq=False)
@@ -118,3 +119,15 @@ def samples_for(calibration: Calibration, name: str, shape: tuple[int, ...]) -> 
                 "calibration-shape",
             )
     return x.reshape(len(x), *shape)
+
+
+def check_classes(scores: int, calibration: Calibration | None, classes: Sequence[str] | None) -> None:
+    """Makes sure that labels and names fit the number of scores."""
+    if classes is not None and len(classes) != scores:
+        raise UsageError(f"{len(classes)} class names for {scores} scores", "give one name for each score")
+    if calibration is not None and calibration.y is not None and calibration.y.max() >= scores:
+        raise DataError(
+            f"calibration y has class {calibration.y.max()}, the network has {scores} scores",
+            "number the classes from 0, in the order of the network's scores",
+            "calibration-labels",
+        )

@@ -14,15 +14,9 @@ from numpy.typing import NDArray
 
 from edgespike.errors import ModelError, UsageError
 from edgespike.graph import Shape
-from edgespike.importers.nir import (
-    FloatConvolution,
-    FloatDense,
-    FloatIdentity,
-    FloatMap,
-    FloatNetwork,
-    FloatPopulation,
-)
-from edgespike.reference import taps
+from edgespike.importers.network import Convolution, Dense, Scale
+from edgespike.importers.nir import FloatNetwork, FloatPopulation, Map
+from edgespike.linear_maps import convolve, sum_pool
 
 __all__ = ["Dynamics", "FloatInterpreter", "Profile", "choose_profile", "discretise", "plausibility"]
 
@@ -226,29 +220,15 @@ class FloatInterpreter:
         return fires.astype(np.float64)
 
 
-def apply_map(linear: FloatMap, values: Array, target: Shape) -> Array:
+def apply_map(linear: Map, values: Array, target: Shape) -> Array:
     """What source values (samples, height, width, channels) add to the targets."""
-    if isinstance(linear, FloatIdentity):
-        return values
-    if isinstance(linear, FloatDense):
+    if isinstance(linear, Scale):
+        return values * linear.weight
+    if isinstance(linear, Dense):
         product: Array = values.reshape(len(values), -1) @ linear.weight
         return product.reshape(-1, *target)
-    convolution = linear if isinstance(linear, FloatConvolution) else None
-    kernel = linear.weight.shape[1:3] if isinstance(linear, FloatConvolution) else linear.kernel
-    dilation = linear.dilation if isinstance(linear, FloatConvolution) else (1, 1)
-    rows, columns = (
-        taps(values.shape[1 + a], target[a], kernel[a], linear.stride[a], dilation[a], linear.padding[a])
-        for a in (0, 1)
-    )
-    out = np.zeros((len(values), *target))
-    for ky, row in enumerate(rows):
-        for kx, column in enumerate(columns):
-            part = values[:, row.source, column.source]
-            if convolution is not None:
-                groups = convolution.groups
-                split = part.reshape(*part.shape[:3], groups, -1)
-                weight = convolution.weight[:, ky, kx].reshape(groups, -1, target[2] // groups)
-                part = np.einsum("nyxgi,gio->nyxgo", split, weight, optimize=True)
-                part = part.reshape(*part.shape[:3], target[2])
-            out[:, row.target, column.target] += part
-    return out
+    space = target[:2]
+    if isinstance(linear, Convolution):
+        window = (linear.stride, linear.dilation, linear.padding)
+        return convolve(values, linear.weight, space, *window, linear.groups)
+    return sum_pool(values, space, linear.kernel, linear.stride, (1, 1), linear.padding)

@@ -7,7 +7,6 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from edgespike.arena import neuron_state_bytes, one_shot_bytes, streaming_bytes
-from edgespike.convert.bounds import worst_accumulator
 from edgespike.graph import Convolution, Dense, Graph, OneToOne, Shape
 from edgespike.modelfile import encode_model
 
@@ -16,10 +15,12 @@ from edgespike.modelfile import encode_model
 class LayerReport:
     """One population.
 
-    ``weights`` and ``weight_bits`` are those of what ends in it. ``bound``: greatest
-    absolute accumulator value, proved. ``activity``: share of neurons that speak in a
-    sample given at once after reset. ``error``: relative RMS error against the float
-    network, None for the input and where it was not measured.
+    ``weights`` and ``weight_bits`` are those of what ends in it. ``bound``: proved; the
+    greatest absolute accumulator value, or, of a membrane, the greatest input of one tick.
+    ``activity``: share of neurons that speak in a sample given at once after reset, or, in
+    a spiking network, in one tick; None where it was not measured. ``error``: relative RMS
+    error against the float network, or, in a spiking network, of the number of spikes;
+    None for the input and where it was not measured.
     """
 
     name: str
@@ -31,7 +32,7 @@ class LayerReport:
     state_bytes: int
     accumulator_bits: int
     bound: int
-    activity: float
+    activity: float | None
     error: float | None
 
 
@@ -64,16 +65,18 @@ class Report:
 
 
 def layer_reports(
-    graph: Graph, activity: tuple[float, ...], errors: tuple[float | None, ...]
+    graph: Graph,
+    bounds: tuple[int, ...],
+    activity: tuple[float | None, ...],
+    errors: tuple[float | None, ...],
 ) -> tuple[LayerReport, ...]:
-    """A row for each population of an activation network."""
+    """A row for each population."""
     rows = []
     for number, population in enumerate(graph.populations):
-        incoming = [
-            (projection, graph.populations[projection.source]) for projection in graph.incoming(number)
-        ]
         weighted = [
-            p.connection for p, _ in incoming if isinstance(p.connection, Dense | Convolution | OneToOne)
+            projection.connection
+            for projection in graph.incoming(number)
+            if isinstance(projection.connection, Dense | Convolution | OneToOne)
         ]
         rows.append(
             LayerReport(
@@ -85,7 +88,7 @@ def layer_reports(
                 weight_bytes=sum(connection.weight.nbytes for connection in weighted),
                 state_bytes=neuron_state_bytes(graph, number),
                 accumulator_bits=population.accumulator_bits,
-                bound=worst_accumulator(population, incoming) if population.initial is not None else 0,
+                bound=bounds[number],
                 activity=activity[number],
                 error=errors[number],
             )

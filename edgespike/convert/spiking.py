@@ -34,7 +34,7 @@ from edgespike.graph import (
     SelfTest,
     SpikeInput,
 )
-from edgespike.importers.nir import FloatNetwork, FloatPool, read_nir
+from edgespike.importers.nir import FloatNetwork, SumPool, read_nir
 from edgespike.modelfile import encode_model
 from edgespike.reference import ReferenceNetwork
 from edgespike.session import InferenceSession
@@ -173,7 +173,7 @@ def code_input(network: FloatNetwork, samples: Array | None) -> InputCoding:
         low = -MOST_EVENTS if levels.min() < 0 else 0
         most = int(np.abs(levels).reshape(*levels.shape[:2], -1).sum(axis=2).max())
     budget = max(4 * most, math.prod(network.populations[0].shape), 1024)
-    if any(isinstance(p.map, FloatPool) and p.source == 0 for p in network.projections):
+    if any(isinstance(p.map, SumPool) and p.source == 0 for p in network.projections):
         budget = min(budget, MOST_EVENTS)  # a pool sends the sum of its window as one event
     return InputCoding(scale, SpikeInput(low, min(budget, MOST_EVENTS), budget))
 

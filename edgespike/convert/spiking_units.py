@@ -31,16 +31,9 @@ from edgespike.graph import (
     Rounding,
     SumPool,
 )
-from edgespike.importers.nir import (
-    FloatConvolution,
-    FloatDense,
-    FloatIdentity,
-    FloatMap,
-    FloatNetwork,
-    FloatPool,
-    FloatPopulation,
-    FloatProjection,
-)
+from edgespike.importers import network as real
+from edgespike.importers.nir import FloatNetwork, FloatPopulation, FloatProjection, Map
+from edgespike.importers.nir import SumPool as RealSumPool
 
 __all__ = ["DECAY_ONE", "MOST_EVENTS", "QuantizedPopulation", "quantize_network"]
 
@@ -114,7 +107,7 @@ def _quantize_pool(
     projections = []
     for projection in incoming:
         pool = projection.map
-        assert isinstance(pool, FloatPool)
+        assert isinstance(pool, RealSumPool)
         source = sent[projection.source]
         overlap = math.prod(-(-k // s) for k, s in zip(pool.kernel, pool.stride, strict=True))
         by_one += min(math.prod(pool.kernel) * source.by_one, source.by_all)
@@ -254,22 +247,22 @@ def _tick_input(whole: list[Array], sources: list[Sent]) -> int:
     return int(total.max())
 
 
-def _matrix(linear: FloatMap, channels: int) -> Array:
+def _matrix(linear: Map, channels: int) -> Array:
     """A map's weights as (weights that reach one neuron, target channels)."""
-    if isinstance(linear, FloatDense):
+    if isinstance(linear, real.Dense):
         return linear.weight
-    if isinstance(linear, FloatConvolution):
+    if isinstance(linear, real.Convolution):
         grouped = linear.weight.reshape(linear.groups, -1, channels // linear.groups)
         return grouped.transpose(1, 0, 2).reshape(-1, channels)
-    assert isinstance(linear, FloatIdentity)
-    return np.ones((1, channels))
+    assert isinstance(linear, real.Scale)
+    return linear.weight[None]
 
 
-def _connection(linear: FloatMap, whole: Array) -> Connection:
+def _connection(linear: Map, whole: Array) -> Connection:
     """The integer connection of a map whose quantized weights are laid out as `_matrix` does."""
-    if isinstance(linear, FloatDense):
+    if isinstance(linear, real.Dense):
         return Dense(whole.astype(np.int8))
-    if isinstance(linear, FloatConvolution):
+    if isinstance(linear, real.Convolution):
         grouped = whole.reshape(len(whole), linear.groups, -1).transpose(1, 0, 2)
         weight = grouped.reshape(linear.weight.shape).astype(np.int8)
         return Convolution(weight, linear.stride, linear.dilation, linear.padding, linear.groups)

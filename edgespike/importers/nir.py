@@ -21,19 +21,9 @@ from numpy.typing import NDArray
 
 from edgespike.errors import ModelError, UnsupportedError
 from edgespike.graph import Shape
+from edgespike.importers.network import Convolution, Dense, Scale
 
-__all__ = [
-    "FloatConvolution",
-    "FloatDense",
-    "FloatIdentity",
-    "FloatMap",
-    "FloatNetwork",
-    "FloatNeuron",
-    "FloatPool",
-    "FloatPopulation",
-    "FloatProjection",
-    "read_nir",
-]
+__all__ = ["FloatNetwork", "FloatNeuron", "FloatPopulation", "FloatProjection", "Map", "SumPool", "read_nir"]
 
 Array = NDArray[np.float64]
 SUPPORTED = ("Input", "Output", "Affine", "Linear", "Conv2d", "SumPool2d", "Flatten", "IF", "LIF")
@@ -71,25 +61,7 @@ class FloatPopulation:
 
 
 @dataclass(frozen=True)
-class FloatDense:
-    """``weight``: float64 array (source neurons, target neurons)."""
-
-    weight: Array
-
-
-@dataclass(frozen=True)
-class FloatConvolution:
-    """Cross-correlation; ``weight`` as in `edgespike.graph.Convolution`, padding (top, left)."""
-
-    weight: Array
-    stride: tuple[int, int]
-    dilation: tuple[int, int]
-    padding: tuple[int, int]
-    groups: int
-
-
-@dataclass(frozen=True)
-class FloatPool:
+class SumPool:
     """Adds up a window, channel by channel; padding (top, left)."""
 
     kernel: tuple[int, int]
@@ -97,12 +69,7 @@ class FloatPool:
     padding: tuple[int, int]
 
 
-@dataclass(frozen=True)
-class FloatIdentity:
-    """Neuron to neuron, weight 1."""
-
-
-FloatMap = FloatDense | FloatConvolution | FloatPool | FloatIdentity
+Map = Dense | Convolution | Scale | SumPool
 
 
 @dataclass(frozen=True)
@@ -111,7 +78,7 @@ class FloatProjection:
 
     source: int
     target: int
-    map: FloatMap
+    map: Map
 
 
 @dataclass(frozen=True)
@@ -253,7 +220,7 @@ class _Signal:
     element number k of ``nir_shape``.
     """
 
-    terms: tuple[tuple[int, FloatMap], ...]
+    terms: tuple[tuple[int, Map], ...]
     bias: Array
     shape: Shape
     nir_shape: tuple[int, ...]
@@ -261,7 +228,7 @@ class _Signal:
     @property
     def is_plain(self) -> bool:
         """No weight and no bias yet."""
-        return not self.bias.any() and all(isinstance(term, FloatIdentity) for _, term in self.terms)
+        return not self.bias.any() and all(isinstance(term, Scale) for _, term in self.terms)
 
 
 class _Builder:
@@ -331,7 +298,7 @@ class _Builder:
             bias = self.numbers(name, "bias", node.bias, (outputs,))
         height, width, channels = signal.shape
         by_neuron = weight.reshape(outputs, channels, height, width).transpose(2, 3, 1, 0)
-        dense = FloatDense(by_neuron.reshape(-1, outputs))
+        dense = Dense(by_neuron.reshape(-1, outputs))
         return self.weighted(name, signal, dense, bias, (1, 1, outputs), (outputs,))
 
     def convolution(self, name: str, node: Any, signal: _Signal) -> _Signal:
@@ -352,7 +319,7 @@ class _Builder:
         # (out, in, ky, kx) becomes (source channel, ky, kx, target channel of the group)
         grouped = weight.reshape(groups, outputs // groups, group_inputs, *kernel)
         by_source = grouped.transpose(0, 2, 3, 4, 1).reshape(channels, *kernel, outputs // groups)
-        connection = FloatConvolution(by_source, stride, dilation, padding, groups)
+        connection = Convolution(by_source, stride, dilation, padding, groups)
         return self.weighted(name, signal, connection, bias, (*size, outputs), (outputs, *size))
 
     def pool(self, name: str, node: Any, signal: _Signal) -> _Signal:
@@ -360,11 +327,11 @@ class _Builder:
         kernel, stride = _pair(node.kernel_size), _pair(node.stride)
         padding, size = self.window(name, (height, width), kernel, stride, node.padding)
         if signal.is_plain:
-            pooled = FloatPool(kernel, stride, padding)
+            pooled = SumPool(kernel, stride, padding)
             signal = replace(signal, terms=tuple((source, pooled) for source, _ in signal.terms))
             signal = replace(signal, bias=np.zeros((*size, channels)))
             return self.populate(name, None, [signal], (*size, channels), (channels, *size))
-        if padding != (0, 0) or not all(isinstance(term, FloatConvolution) for _, term in signal.terms):
+        if padding != (0, 0) or not all(isinstance(term, Convolution) for _, term in signal.terms):
             raise self.unsupported(name, "a sum pool with padding, or not right after a Conv2d or a neuron")
         terms = tuple((source, _pooled(term, kernel, stride)) for source, term in signal.terms)
         bias = signal.bias[: size[0], : size[1]] * (kernel[0] * kernel[1])
@@ -426,7 +393,7 @@ class _Builder:
         self.populations.append(FloatPopulation(name, shape, neuron, bias))
         for signal in signals:
             self.projections += [FloatProjection(source, number, term) for source, term in signal.terms]
-        term = ((number, FloatIdentity()),)
+        term = ((number, Scale(np.ones(shape[2]))),)
         return _Signal(term, np.zeros(shape), shape, nir_shape or signals[0].nir_shape)
 
     def sum_of(self, name: str, arriving: list[_Signal]) -> _Signal:
@@ -442,7 +409,7 @@ class _Builder:
         self,
         name: str,
         signal: _Signal,
-        connection: FloatMap,
+        connection: Map,
         bias: Array,
         shape: Shape,
         nir_shape: tuple[int, ...],
@@ -508,13 +475,13 @@ class _Builder:
         )
 
 
-def _pooled(term: FloatMap, kernel: tuple[int, int], stride: tuple[int, int]) -> FloatConvolution:
+def _pooled(term: Map, kernel: tuple[int, int], stride: tuple[int, int]) -> Convolution:
     """The one convolution that a convolution followed by a sum pool without padding is.
 
     ``y[i] = sum_a c[i * stride + a]`` and ``c[j] = sum_b w[b] x[j * s + b * d - p]`` give
     kernel positions ``a * s + b * d``, stride ``stride * s``.
     """
-    assert isinstance(term, FloatConvolution)
+    assert isinstance(term, Convolution)
     channels, height, width, outputs = term.weight.shape
     (down, across), (dy, dx) = term.stride, term.dilation
     size = ((kernel[0] - 1) * down + (height - 1) * dy + 1, (kernel[1] - 1) * across + (width - 1) * dx + 1)
@@ -524,7 +491,7 @@ def _pooled(term: FloatMap, kernel: tuple[int, int], stride: tuple[int, int]) ->
             rows = slice(ay * down, ay * down + (height - 1) * dy + 1, dy)
             columns = slice(ax * across, ax * across + (width - 1) * dx + 1, dx)
             weight[:, rows, columns] += term.weight
-    return FloatConvolution(weight, (down * stride[0], across * stride[1]), (1, 1), term.padding, term.groups)
+    return Convolution(weight, (down * stride[0], across * stride[1]), (1, 1), term.padding, term.groups)
 
 
 def _shape_of(value: Any) -> tuple[int, ...]:
