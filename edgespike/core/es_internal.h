@@ -289,6 +289,15 @@ bool es_evaluate(es_net *net, uint32_t number);
 /* The level that an accumulator means. */
 int32_t es_level(int32_t accumulator, int32_t step, int32_t level_min, int32_t level_max);
 
+/* The sources first, first + step, ... below end of a max pool's window, along one axis. */
+typedef struct es_window {
+    uint32_t first;
+    uint32_t end;
+    uint32_t step;
+} es_window;
+
+es_window es_window_of(const es_projection *projection, int axis, uint32_t target, uint32_t source_size);
+
 /* Whether a membrane fires. */
 bool es_fires(const es_population *population, int32_t membrane, int32_t threshold);
 

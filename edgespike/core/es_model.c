@@ -219,6 +219,46 @@ static int check_populations(const es_model *model)
     return ES_OK;
 }
 
+/* ---- input ------------------------------------------------------------- */
+
+/* Before the rest, because it says what population 0 holds. */
+
+static bool event_counts_are_valid(const es_model *model, es_span section)
+{
+    const es_input *input = model->input;
+    const es_population *population = &model->populations[0];
+    uint32_t entries = population->channels * (input->saturation + 1u);
+
+    if (population->kind != ES_LEVEL_INPUT || input->polarities < 1 || input->polarities > 2 ||
+        population->channels != (uint32_t)input->slices * input->polarities)
+        return false;
+    if (input->slice_ticks < 1 || input->window_ticks != (uint64_t)input->slices * input->slice_ticks)
+        return false;
+    if (input->saturation < 1 || input->saturation > INT16_MAX ||
+        section.size - sizeof *input != (uint64_t)entries * sizeof *input->table)
+        return false;
+    for (uint32_t i = 0; i < entries; i++)
+        if (input->table[i] < population->level_min || input->table[i] > population->level_max)
+            return false;
+    return true;
+}
+
+static int check_input(const es_model *model, es_span section)
+{
+    const es_input *input = model->input;
+
+    if (input->counts_events > 1 || !is_zero(input->reserved, sizeof input->reserved))
+        return ES_ERR_INPUT;
+    if (input->sensor_height != model->populations[0].height ||
+        input->sensor_width != model->populations[0].width || input->tick_us < 1)
+        return ES_ERR_INPUT;
+    if (input->counts_events)
+        return event_counts_are_valid(model, section) ? ES_OK : ES_ERR_INPUT;
+    if (input->polarities != 0 || input->slices != 0 || input->slice_ticks != 0 || input->saturation != 0)
+        return ES_ERR_INPUT;
+    return section.size == sizeof *input ? ES_OK : ES_ERR_INPUT;
+}
+
 /* ---- projections ------------------------------------------------------- */
 
 static bool has_window(const es_projection *projection)
@@ -498,53 +538,100 @@ static bool initial_table_is_valid(const es_model *model, es_span initial, const
            is_zero(table.table + values_end, table.levels - values_end);
 }
 
-/* Whether a neuron is at rest as far as it can be told from itself. `neuron` is
- * its number, `index` its place in the table. */
-static bool neuron_is_at_rest(const es_model *model, const es_population *population, const es_initial *table,
-                              uint32_t neuron, uint32_t index)
+static int32_t initial_accumulator(const es_population *population, const es_initial *table, uint32_t index)
 {
     const uint8_t *values = table->table + table->accumulators;
-    const uint8_t *levels = table->table + table->levels;
-    int32_t value = 0, level = 0, parameter = 0;
 
-    if (population->accumulator_bytes == 2)
-        value = ((const int16_t *)(const void *)values)[index];
-    if (population->accumulator_bytes == 4)
-        value = ((const int32_t *)(const void *)values)[index];
-    if (population->level_bytes == 1)
-        level = levels[index];
-    if (population->level_bytes == 2)
-        level = ((const uint16_t *)(const void *)levels)[index];
-    if (population->parameter_count > 0)
-        parameter = es_parameters(model, population)[neuron % population->parameter_count];
+    return population->accumulator_bytes == 2 ? ((const int16_t *)(const void *)values)[index]
+                                              : ((const int32_t *)(const void *)values)[index];
+}
 
+static uint32_t initial_stored_level(const es_population *population, const es_initial *table, uint32_t index)
+{
+    const uint8_t *values = table->table + table->levels;
+
+    return population->level_bytes == 1 ? values[index] : ((const uint16_t *)(const void *)values)[index];
+}
+
+/* A level of the source of a max pool. */
+static int32_t initial_level(const es_model *model, const es_population *source, uint32_t index, uint32_t channel)
+{
+    es_initial table = es_initial_of(model, source);
+    uint32_t stored = initial_stored_level(source, &table, index);
+
+    return source == model->populations ? es_input_level(model, channel, stored)
+                                        : source->level_min + (int32_t)stored;
+}
+
+/* One neuron: where it is, and where its values are in the table. */
+typedef struct es_place {
+    uint32_t y;
+    uint32_t x;
+    uint32_t channel;
+    uint32_t neuron;
+    uint32_t index;
+} es_place;
+
+static int32_t initial_maximum(const es_model *model, const es_population *population, const es_place *place)
+{
+    const es_projection *projection = es_first_incoming(model, (uint32_t)(population - model->populations));
+    const es_population *source = &model->populations[projection->source];
+    es_initial table = es_initial_of(model, source);
+    es_window down = es_window_of(projection, 0, place->y, source->height);
+    es_window across = es_window_of(projection, 1, place->x, source->width);
+    int32_t maximum = INT32_MIN;
+
+    for (uint32_t y = down.first; y < down.end; y += down.step) {
+        for (uint32_t x = across.first; x < across.end; x += across.step) {
+            uint32_t index = es_initial_index(&table, y, x, source->channels) + place->channel;
+            int32_t level = initial_level(model, source, index, place->channel);
+            maximum = level > maximum ? level : maximum;
+        }
+    }
+    return maximum;
+}
+
+static bool neuron_is_at_rest(const es_model *model, const es_population *population, const es_initial *table,
+                              const es_place *place)
+{
+    int32_t parameter = 0, value, level;
+
+    if (population->parameter_count > 0) /* step or threshold */
+        parameter = es_parameters(model, population)[place->neuron % population->parameter_count];
     switch (population->kind) {
+    case ES_LEVEL_INPUT:
+        level = (int32_t)initial_stored_level(population, table, place->index);
+        return level <= (model->input->counts_events ? 0 : population->level_max - population->level_min);
     case ES_ACTIVATION:
-        return es_level(value, parameter, population->level_min, population->level_max) ==
-               population->level_min + level;
+        value = initial_accumulator(population, table, place->index);
+        level = population->level_min + (int32_t)initial_stored_level(population, table, place->index);
+        return level == es_level(value, parameter, population->level_min, population->level_max);
+    case ES_MAX_POOL:
+        level = population->level_min + (int32_t)initial_stored_level(population, table, place->index);
+        return level == initial_maximum(model, population, place);
     case ES_INTEGRATE_AND_FIRE:
+        value = initial_accumulator(population, table, place->index);
         return value >= population->membrane_min && value <= population->membrane_max &&
                (es_is_driven(population) || !es_fires(population, value, parameter));
-    case ES_LEVEL_INPUT:
-        if (model->input->counts_events)
-            return level == 0;
-        return level <= population->level_max - population->level_min;
-    default:
-        return level <= population->level_max - population->level_min;
+    default: /* an accumulator may hold anything */
+        return true;
     }
 }
 
 static bool population_is_at_rest(const es_model *model, const es_population *population)
 {
     es_initial table = es_initial_of(model, population);
-    uint32_t neuron = 0;
+    es_place place = {0, 0, 0, 0, 0};
 
-    for (uint32_t y = 0; y < population->height; y++) {
-        for (uint32_t x = 0; x < population->width; x++) {
-            uint32_t index = es_initial_index(&table, y, x, population->channels);
-            for (uint32_t channel = 0; channel < population->channels; channel++)
-                if (!neuron_is_at_rest(model, population, &table, neuron++, index + channel))
+    for (place.y = 0; place.y < population->height; place.y++) {
+        for (place.x = 0; place.x < population->width; place.x++) {
+            place.index = es_initial_index(&table, place.y, place.x, population->channels);
+            for (place.channel = 0; place.channel < population->channels; place.channel++) {
+                if (!neuron_is_at_rest(model, population, &table, &place))
                     return false;
+                place.neuron++;
+                place.index++;
+            }
         }
     }
     return true;
@@ -565,43 +652,7 @@ static int check_initial(const es_model *model, es_span initial)
     return ES_OK;
 }
 
-/* ---- input and self-test ----------------------------------------------- */
-
-static bool event_counts_are_valid(const es_model *model, es_span section)
-{
-    const es_input *input = model->input;
-    const es_population *population = &model->populations[0];
-    uint32_t entries = population->channels * (input->saturation + 1u);
-
-    if (population->kind != ES_LEVEL_INPUT || input->polarities < 1 || input->polarities > 2 ||
-        population->channels != (uint32_t)input->slices * input->polarities)
-        return false;
-    if (input->slice_ticks < 1 || input->window_ticks != (uint64_t)input->slices * input->slice_ticks)
-        return false;
-    if (input->saturation < 1 || input->saturation > INT16_MAX ||
-        section.size - sizeof *input != (uint64_t)entries * sizeof *input->table)
-        return false;
-    for (uint32_t i = 0; i < entries; i++)
-        if (input->table[i] < population->level_min || input->table[i] > population->level_max)
-            return false;
-    return true;
-}
-
-static int check_input(const es_model *model, es_span section)
-{
-    const es_input *input = model->input;
-
-    if (input->counts_events > 1 || !is_zero(input->reserved, sizeof input->reserved))
-        return ES_ERR_INPUT;
-    if (input->sensor_height != model->populations[0].height ||
-        input->sensor_width != model->populations[0].width || input->tick_us < 1)
-        return ES_ERR_INPUT;
-    if (input->counts_events)
-        return event_counts_are_valid(model, section) ? ES_OK : ES_ERR_INPUT;
-    if (input->polarities != 0 || input->slices != 0 || input->slice_ticks != 0 || input->saturation != 0)
-        return ES_ERR_INPUT;
-    return section.size == sizeof *input ? ES_OK : ES_ERR_INPUT;
-}
+/* ---- self-test --------------------------------------------------------- */
 
 static int check_test(const es_model *model, es_span section)
 {
@@ -669,12 +720,11 @@ int es_model_open(es_model *model, const void *data, size_t size)
     if ((status = check_header(file)) != ES_OK || (status = check_sections(file, spans)) != ES_OK)
         return status;
     fill(model, file, spans);
-    if ((status = check_populations(model)) != ES_OK ||
+    if ((status = check_populations(model)) != ES_OK || (status = check_input(model, spans[INPT])) != ES_OK ||
         (status = check_projections(model, spans[WGTS])) != ES_OK ||
         (status = check_graph(model)) != ES_OK || (status = check_arena(model)) != ES_OK ||
         (status = check_parameters(model, spans[PARM])) != ES_OK ||
-        (status = check_initial(model, spans[INIT])) != ES_OK ||
-        (status = check_input(model, spans[INPT])) != ES_OK)
+        (status = check_initial(model, spans[INIT])) != ES_OK)
         return status;
     return check_test(model, spans[TEST]);
 }

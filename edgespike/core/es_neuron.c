@@ -102,14 +102,7 @@ static void raise_to(const es_work *work, uint32_t source_number, const es_group
     }
 }
 
-/* The sources of a window along one axis. */
-typedef struct es_window {
-    uint32_t first;
-    uint32_t end;
-    uint32_t step;
-} es_window;
-
-static es_window window_of(const es_projection *projection, int axis, uint32_t target, uint32_t source_size)
+es_window es_window_of(const es_projection *projection, int axis, uint32_t target, uint32_t source_size)
 {
     int32_t start = (int32_t)(target * projection->stride[axis]) - projection->padding[axis];
     int32_t dilation = projection->dilation[axis];
@@ -127,8 +120,8 @@ static void max_pool_levels(const es_work *work, const es_group *group, uint16_t
 {
     const es_projection *projection = work->incoming;
     const es_population *source = &work->net->model->populations[projection->source];
-    es_window down = window_of(projection, 0, group->y, source->height);
-    es_window across = window_of(projection, 1, group->x, source->width);
+    es_window down = es_window_of(projection, 0, group->y, source->height);
+    es_window across = es_window_of(projection, 1, group->x, source->width);
 
     memset(now, 0, group->count * sizeof *now);
     for (uint32_t y = down.first; y < down.end; y += down.step)
