@@ -1,0 +1,339 @@
+"""A stream of events to a board: sequence numbers, credits, probes, results.
+
+Calls that send do not wait; ``step`` sends what may be sent and takes what has come.
+"""
+
+from __future__ import annotations
+
+import struct
+import time
+from collections import Counter, deque
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgespike import _link
+from edgespike._core import error_of
+from edgespike.errors import DeviceError
+from edgespike.link.connection import LONGEST_RETRY, Connection
+from edgespike.link.messages import (
+    Credit,
+    DeviceResult,
+    ErrorReport,
+    Flag,
+    Frame,
+    FrameType,
+    Mode,
+    Reason,
+    ResultAssembler,
+    ResultPart,
+)
+from edgespike.link.outgoing import Outgoing
+
+PROBE_SECONDS = 1.0  # how often a live stream asks for the round trip time
+_STREAM_FRAMES = (FrameType.EVENTS, FrameType.ADVANCE, FrameType.END_SAMPLE, FrameType.READ)
+_HALF = 1 << 31
+
+
+class Halted(Exception):
+    """The board refused event number ``event`` of a lossless stream (or a frame, ``code`` says why)."""
+
+    def __init__(self, code: int, event: int) -> None:
+        super().__init__(code, event)
+        self.code = code
+        self.event = event
+
+
+class Stream:
+    """One stream at a time over a connection.
+
+    ``event_number``: events sent since the start. ``sample``: number of the open sample.
+    ``ready``: results not taken yet, in order. ``round_trips``: seconds, the last 1024.
+    """
+
+    def __init__(self, connection: Connection) -> None:
+        self.connection = connection
+        connection.on_frame = self._handle
+        self.round_trips: deque[float] = deque(maxlen=1024)
+        self.sent_again = 0
+        self.results_lost = 0
+        self.lost_at_sender = 0
+        self.sample = 0
+        self._clear(Mode.LOSSLESS, keep=False)
+        self.started = False
+
+    def _clear(self, mode: Mode, keep: bool) -> None:
+        now = time.monotonic()
+        self.mode = mode
+        self.started = True
+        self.outgoing = Outgoing(0, lossless=mode == Mode.LOSSLESS)
+        self.event_number = 0
+        if not keep:
+            self.sample = 0
+        self.counts = Credit(0, 0, 0, 0, 0, 0)
+        self.ready: deque[DeviceResult] = deque()
+        self._discarded: Counter[tuple[int, int]] = Counter()  # by sample and window
+        self._assembler = ResultAssembler()
+        self._arrived: dict[int, DeviceResult] = {}  # behind a missing one
+        self._next_result = 0
+        self._acknowledged = 0
+        self._halted: Halted | None = None
+        self._ping: int | None = None  # request number of the PING to be answered
+        self._ping_at = self._ping_began = now
+        self._ping_pause = self.connection.retry
+        self._probe_wanted = False
+        self._moved_at = now
+        self._ends_with_end = False  # the last frame was END_SAMPLE
+        self._tail_lost = False  # the last frame was lost
+
+    def start(self, mode: Mode, *, keep: bool = False) -> None:
+        """Begin a stream; the network is reset unless `keep`. What was on its way is forgotten."""
+        info = self.connection.info
+        self.started = False
+        answer = self.connection.request(FrameType.START, struct.pack("<BBH", mode, keep, 0))
+        status, boot_epoch = struct.unpack_from("<iI", answer.payload)
+        self.connection.check_epoch(boot_epoch)
+        if status < 0:
+            raise error_of(status, f"the board at {self.connection.name}")
+        self._clear(mode, keep)
+        self.outgoing.window = info.window
+
+    # ---- sending
+
+    def add_events(self, events: NDArray[Any]) -> int:
+        """Send events (dtype CORE_EVENT) as credits allow now.
+
+        Returns:
+            How many were taken. None of them is taken while the board is being asked what
+            it has; an event outside the input is not taken, see ``is_outside``.
+        """
+        room = self.outgoing.room
+        if self._ping is not None or self.outgoing.unsent or (room <= 0 and self.outgoing.in_flight):
+            return 0
+        info = self.connection.info
+        some = events[: max(room, info.max_payload) // 2]
+        first = (self.outgoing.sequence, self.event_number, self.sample & 0xFFFF)
+        taken = 0
+        for frame, count in _link.pack_events(some, info.input_shape, info.max_payload, *first):
+            if len(frame) > room and (taken or self.outgoing.in_flight):
+                break
+            self._queue(frame)
+            room -= len(frame)
+            taken += count
+        self.event_number = (self.event_number + taken) & 0xFFFFFFFF
+        self._ends_with_end = False
+        self._send_due()
+        return taken
+
+    def is_outside(self, event: np.void) -> bool:
+        """Whether an event (of dtype CORE_EVENT) lies outside the input."""
+        height, width, channels = self.connection.info.input_shape
+        return bool(event["y"] >= height or event["x"] >= width or event["channel"] >= channels)
+
+    def add_control(self, type: FrameType, tick: int = 0) -> None:
+        """Send ADVANCE, END_SAMPLE or READ."""
+        prefix = struct.pack("<IHH", self.event_number, self.sample & 0xFFFF, 0)
+        self._queue(_link.encode_frame(type, 0, self.outgoing.sequence, tick, prefix))
+        self._send_due()
+        self._ends_with_end = type == FrameType.END_SAMPLE
+        self.sample += self._ends_with_end
+
+    def discard(self, events: NDArray[Any]) -> None:
+        """Count events of the open sample that this host drops; their windows' results say so."""
+        ticks = self.connection.info.window_ticks
+        windows = events["tick"] // ticks if ticks else np.zeros(len(events), np.uint32)
+        for window, count in zip(*np.unique(windows, return_counts=True), strict=True):
+            self._discarded[self.sample, int(window)] += int(count)
+        self.lost_at_sender += len(events)
+
+    def _queue(self, frame: bytes) -> None:
+        if self.outgoing.empty:
+            self._moved_at = time.monotonic()
+        self.outgoing.add(frame)
+
+    def _send_due(self) -> None:
+        """Send what may be sent now: acknowledgements, frames, a probe."""
+        now = time.monotonic()
+        if self._ping is not None:
+            if now >= self._ping_at + self._ping_pause:
+                self._ping_pause = min(2 * self._ping_pause, max(LONGEST_RETRY, self.connection.retry))
+                self._send_ping(now)
+            return
+        self._acknowledge()
+        frames = self.outgoing.take()
+        if frames:
+            self.connection.send(frames, frames.count(0))
+        if self._must_probe(now):
+            self._ping_began = now
+            self._ping_pause = self.connection.retry
+            self._send_ping(now)
+
+    def _must_probe(self, now: float) -> bool:
+        if self._probe_wanted and not self.outgoing.unsent:
+            return True
+        if not self.outgoing.in_flight:
+            return False
+        stalled = now - self._moved_at > self.connection.retry
+        return stalled or (self.mode == Mode.LIVE and now - self._ping_at > PROBE_SECONDS)
+
+    def _send_ping(self, now: float) -> None:
+        self._ping = self.connection.next_request()
+        self._ping_at = now
+        self._acknowledged = self._next_result
+        self.connection.send(
+            _link.encode_frame(FrameType.PING, 0, 0, self._ping, struct.pack("<I", self._next_result))
+        )
+
+    def _acknowledge(self) -> None:
+        """Let the board forget results, before half of its room for them is used up."""
+        here = (self._next_result - self._acknowledged) & 0xFFFFFFFF
+        if self.started and here >= max(1, self.connection.info.result_slots // 2):
+            frame = _link.encode_frame(FrameType.CREDIT, 0, 0, 0, struct.pack("<I", self._next_result))
+            self.connection.send(frame)
+            self.outgoing.weigh(len(frame))
+            self._acknowledged = self._next_result
+
+    # ---- receiving
+
+    def step(self, timeout: float) -> None:
+        """Send what may be sent; take what comes within `timeout` seconds.
+
+        Raises:
+            Halted: the board refused an event of a lossless stream.
+            DeviceError: the board is silent for too long, restarted, or is gone.
+        """
+        self._send_due()
+        now = time.monotonic()
+        if self._ping is not None:
+            if now - max(self.connection.heard_at, self._ping_began) > self.connection.timeout:
+                raise self.connection.silent()
+            timeout = min(timeout, max(0.0, self._ping_at + self._ping_pause - now))
+        elif self.outgoing.in_flight:
+            timeout = min(timeout, self.connection.retry)
+        try:
+            self.connection.receive(timeout)
+        except DeviceError:
+            self.started = False
+            raise
+        if self._halted is not None:
+            halted, self._halted = self._halted, None
+            self.started = False
+            raise halted
+        self._send_due()
+
+    def wait(self, done: Callable[[], bool]) -> None:
+        """Step until something has happened; ask the board when nothing moves."""
+        self._moved_at = time.monotonic()
+        while not done():
+            self.step(self.connection.retry)
+            if time.monotonic() - self._moved_at > self.connection.retry:
+                self._probe_wanted = True
+
+    def settle(self) -> None:
+        """Wait until the board has handled all that was sent, and all its results are here.
+
+        In live mode what was lost stays lost, but for the end of a sample.
+        """
+        while True:
+            self._probe_wanted = True
+            self.wait(lambda: not self._probe_wanted and self._ping is None)
+            if self._tail_lost and self._ends_with_end:
+                self.sample -= 1
+                self.add_control(FrameType.END_SAMPLE)
+            elif self.outgoing.empty:
+                return
+
+    def _handle(self, frame: Frame) -> None:
+        if not self.started:
+            return  # of an earlier stream
+        if frame.type == FrameType.CREDIT:
+            self._handle_credit(frame)
+        elif frame.type == FrameType.PING and frame.flags & Flag.RESPONSE and frame.word == self._ping:
+            self._handle_pong(frame)
+        elif frame.type == FrameType.RESULT:
+            self._handle_result(frame)
+        elif frame.type == FrameType.ERROR:
+            self._handle_error(frame)
+
+    def _take_counts(self, frame: Frame) -> None:
+        self.counts = Credit.parse(frame.payload)
+        self.connection.check_epoch(self.counts.boot_epoch)
+
+    def _handle_credit(self, frame: Frame) -> None:
+        self._take_counts(frame)
+        self._credit(frame.sequence)
+        if frame.flags & Flag.GAP:
+            self._probe_wanted = True
+
+    def _credit(self, sequence: int) -> None:
+        if self.outgoing.credit(sequence):
+            self._moved_at = time.monotonic()
+
+    def _handle_pong(self, frame: Frame) -> None:
+        now = time.monotonic()
+        self._take_counts(frame)
+        if self.counts.stream == 0:
+            raise DeviceError(
+                f"the board at {self.connection.name} has no stream open any more",
+                "another program may use the board: close it, then start again",
+                "command",
+            )
+        self.round_trips.append(now - self._ping_at)
+        self._ping = None
+        self._moved_at = now
+        before = self.outgoing.sent_again
+        self.outgoing.settle(frame.sequence)
+        self._tail_lost = self.mode == Mode.LIVE and frame.sequence != self.outgoing.sequence
+        self.sent_again += self.outgoing.sent_again - before
+        self._probe_wanted = False
+        missing = (self.counts.next_result - self._next_result) & 0xFFFFFFFF
+        if 0 < missing < _HALF:
+            self._give_up_results(missing)
+
+    def _give_up_results(self, missing: int) -> None:
+        """All that the board still has of its results was sent before it answered a probe."""
+        if self.mode == Mode.LOSSLESS:
+            self._probe_wanted = True  # it keeps them: ask again
+            return
+        for number in range(self._next_result, self._next_result + missing):
+            result = self._arrived.pop(number & 0xFFFFFFFF, None)
+            if result is None:
+                self._assembler.forget(number & 0xFFFFFFFF)
+                self.results_lost += 1
+            else:
+                self._deliver(result)
+        self._next_result = (self._next_result + missing) & 0xFFFFFFFF
+
+    def _handle_result(self, frame: Frame) -> None:
+        part = ResultPart.parse(frame)
+        self._credit((frame.sequence + (part.reason != Reason.WINDOW)) & 0xFFFF)
+        if (part.number - self._next_result) & 0xFFFFFFFF >= _HALF:
+            return  # known
+        result = self._assembler.add(part)
+        if result is None:
+            return
+        self._moved_at = time.monotonic()
+        self._arrived[result.number] = result
+        while self._next_result in self._arrived:
+            self._deliver(self._arrived.pop(self._next_result))
+            self._next_result = (self._next_result + 1) & 0xFFFFFFFF
+        if self._arrived:
+            self._probe_wanted = True
+
+    def _deliver(self, result: DeviceResult) -> None:
+        sample = self.sample - ((self.sample - result.sample) & 0xFFFF)
+        discarded = 0
+        if result.reason != Reason.READ:
+            over = [key for key in self._discarded if key <= (sample, result.window)]
+            discarded = sum(self._discarded.pop(key) for key in over)
+        self.ready.append(replace(result, sample=sample, lost_at_sender=discarded))
+
+    def _handle_error(self, frame: Frame) -> None:
+        report = ErrorReport.parse(frame.payload)
+        if report.type in _STREAM_FRAMES and self.mode == Mode.LOSSLESS:
+            self._halted = Halted(report.code, frame.word)
+        else:
+            raise error_of(report.code, f"the board at {self.connection.name}")
