@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from edgespike.errors import DataError, UsageError
 from edgespike.events import count_events, make_events
 
-from .strategies import recordings
+from .helpers import recordings
 
 
 def count_in_a_loop(

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from edgespike.errors import DataError, EdgespikeError, UsageError
 from edgespike.events import EVENT, encode_nmnist, find_recordings, make_events, read_events, write_events
 
-from .strategies import recordings
+from .helpers import recordings
 
 EVENTS = make_events([0, 7, 7, 300_000], [1, 2, 33, 0], [0, 33, 5, 6], [1, 0, 0, 1])
 
