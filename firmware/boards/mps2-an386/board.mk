@@ -1,0 +1,1 @@
+CPU = -mcpu=cortex-m4 -mthumb -mfloat-abi=soft

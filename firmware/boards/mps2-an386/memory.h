@@ -1,0 +1,12 @@
+/* Arm MPS2 board with the AN386 image: Cortex-M4 at 25 MHz. QEMU: -M mps2-an386. */
+#ifndef MEMORY_H
+#define MEMORY_H
+
+#define BOARD_NAME "mps2-an386"
+
+#define MODEL_BYTES (4u << 20)  /* PSRAM */
+#define ARENA_BYTES (3u << 20)  /* SSRAM */
+#define RING_BYTES (16u << 10)
+#define MAX_PAYLOAD 1024
+
+#endif
