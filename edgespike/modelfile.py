@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgespike.arena import align, level_bytes, one_shot_bytes, streaming_bytes
-from edgespike.errors import DataError, ModelError
+from edgespike.errors import EdgespikeError, ModelError
 from edgespike.graph import (
     CORE_EVENT,
     Accumulator,
@@ -67,20 +67,18 @@ def write_model(graph: Graph, path: str | os.PathLike[str]) -> int:
     try:
         descriptor, beside = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
     except OSError as error:
-        raise DataError(
-            f"cannot write {target}: {error.strerror}",
-            "choose a folder that exists and that you may write to",
-        ) from error
+        hint = "choose a folder that exists and that you may write to"
+        raise EdgespikeError(f"cannot write {target}: {error.strerror}", hint, "file") from error
     try:
         with os.fdopen(descriptor, "wb") as file:
             file.write(data)
         Path(beside).chmod(0o644)
         Path(beside).replace(target)
     except OSError as error:
+        hint = "free some space or choose another folder"
+        raise EdgespikeError(f"cannot write {target}: {error.strerror}", hint, "file") from error
+    finally:
         Path(beside).unlink(missing_ok=True)
-        raise DataError(
-            f"cannot write {target}: {error.strerror}", "free some space or choose another folder"
-        ) from error
     return len(data)
 
 

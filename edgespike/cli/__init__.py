@@ -5,6 +5,7 @@ Results go to stdout, progress and errors to stderr. Exit codes are in docs/cli.
 
 from __future__ import annotations
 
+import io
 import sys
 from collections.abc import Sequence
 from importlib import import_module
@@ -17,10 +18,12 @@ from edgespike.cli.failure import INTERRUPTED, report_error, silence_stdout
 __all__ = ["main"]
 
 VERBS = {
+    "convert": "Turn a trained ONNX or NIR network into a model file.",
     "inspect": "Check a model file and show what is in it.",
     "run": "Classify images or event recordings.",
     "eval": "Measure accuracy and cost on labelled data.",
     "stream": "Replay recordings in real time and classify as they come.",
+    "demo": "Do the whole job on what the package brings along.",
 }
 
 
@@ -60,15 +63,19 @@ def commands() -> None:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command line (``sys.argv`` unless given) and returns the exit code."""
     arguments = list(sys.argv[1:] if arguments is None else arguments) or ["--help"]
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")  # what a terminal cannot show is no reason to fail
     try:
-        code = commands.main(arguments, prog_name="edgespike", standalone_mode=False)
+        with commands.make_context("edgespike", arguments) as context:
+            commands.invoke(context)
         sys.stdout.flush()
+    except click.exceptions.Exit as finished:  # --help and --version
+        return finished.exit_code
     except BrokenPipeError:
         silence_stdout()  # the reader has seen enough, as in `edgespike inspect ... | head`
-        return 0
-    except (click.Abort, KeyboardInterrupt):
+    except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return INTERRUPTED
     except Exception as error:
         return report_error(error, as_json="--json" in arguments)
-    return code if isinstance(code, int) else 0
+    return 0

@@ -8,11 +8,16 @@ from typing import Any
 
 import click
 import numpy as np
+from numpy.typing import NDArray
 
 from edgespike.cli.options import INPUT_FILE, INPUT_PATH, Runner, json_option, runner_options
 from edgespike.cli.output import percent, percentiles_ms, print_fields, print_json, print_table, progress
 from edgespike.cli.samples import Sample, classify, find_samples
+from edgespike.errors import DataError
+from edgespike.events import count_events
 from edgespike.session import InferenceSession
+
+BATCH = 64  # samples that the original runs at once
 
 
 @click.command()
@@ -36,6 +41,12 @@ def command(
     """
     with runner.open(model) as session:
         samples = find_samples([data], session)[:limit]
+        if original is None and all(sample.label is None for sample in samples):
+            raise DataError(
+                f"{data}: no labels, so there is no accuracy to measure",
+                "add y to the .npz, put recordings into one folder per class, or give --original",
+                "label-missing",
+            )
         evaluation = evaluate(session, samples, original)
     evaluation = {"model": str(model), "data": str(data), "backend": str(runner), **evaluation}
     if as_json:
@@ -51,7 +62,7 @@ def evaluate(session: InferenceSession, samples: list[Sample], original: Path | 
         for sample in samples:
             content = sample.load()
             begin = time.perf_counter()
-            result = classify(session, content)
+            result = classify(session, sample, content)
             seconds.append(time.perf_counter() - begin)
             labels.append(sample.label)
             said.append(result.label)
@@ -61,7 +72,7 @@ def evaluate(session: InferenceSession, samples: list[Sample], original: Path | 
     return {
         "samples": count,
         "accuracy": accuracy(said, labels),
-        "original": None,
+        "original": compare(session, samples, said, original) if original else None,
         "input_events_per_sample": stats["input_events"] / count,
         "events_per_sample": stats["events"] / count,
         "synops_per_sample": stats["synops"] / count,
@@ -71,6 +82,47 @@ def evaluate(session: InferenceSession, samples: list[Sample], original: Path | 
             for row in stats["populations"]
         ],
     }
+
+
+def compare(session: InferenceSession, samples: list[Sample], said: list[int], path: Path) -> dict[str, Any]:
+    """Runs the original network in onnxruntime on the same samples."""
+    from edgespike.convert.float_network import FloatNetwork
+    from edgespike.importers.onnx import read_onnx
+
+    counts = session.graph.input.event_counts
+    grid = session.graph.metadata["input"]["grid"]
+    original = FloatNetwork(read_onnx(path, tuple(grid) if counts else None))
+    answers: list[int] = []
+    with progress("running the original", len(samples)) as done:
+        for start in range(0, len(samples), BATCH):
+            batch = [as_tensor(session, sample.load()) for sample in samples[start : start + BATCH]]
+            answers.extend(original.scores(np.stack(batch)).argmax(axis=1).tolist())
+            done(len(answers))
+    return {
+        "file": str(path),
+        "accuracy": accuracy(answers, [sample.label for sample in samples]),
+        "agreement": float(np.mean(np.array(answers) == np.array(said))),
+    }
+
+
+def as_tensor(session: InferenceSession, content: NDArray[Any]) -> NDArray[Any]:
+    """What the original network is given: a recording's event counts, or the sample as it is."""
+    if not content.dtype.names:
+        return content
+    info, counts = session.graph.metadata["input"], session.graph.input.event_counts
+    assert counts is not None
+    height, width, _ = session.graph.populations[0].shape
+    numbers = count_events(
+        content,
+        height,
+        width,
+        polarities=counts.polarities,
+        slices=counts.slices,
+        slice_us=counts.slice_ticks * session.tick_us,
+        saturation=counts.saturation,
+    )
+    grid = numbers.transpose(1, 2, 0).transpose(np.argsort(info["axes"]))
+    return np.asarray(grid * info["event_scale"], np.float32).reshape(info["shape"])
 
 
 def accuracy(said: list[int], labels: list[int | None]) -> float | None:
@@ -94,7 +146,7 @@ def show(evaluation: dict[str, Any]) -> None:
                 if original
                 else []
             ),
-            ("time a sample", ", ".join(f"{name.upper()} {ms:.2f} ms" for name, ms in times.items())),
+            ("time a sample", ", ".join(f"{name} {ms:.2f} ms" for name, ms in times.items())),
             ("input a sample", f"{evaluation['input_events_per_sample']:,.0f} events"),
         ]
     )

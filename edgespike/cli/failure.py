@@ -7,6 +7,8 @@ import os
 import platform
 import sys
 import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import click
@@ -27,6 +29,17 @@ class Failure:
     message: str
     hint: str
     exit_code: int
+
+
+@contextmanager
+def about(what: object, family: type[EdgespikeError]) -> Iterator[None]:
+    """Puts a file's name before the message of an error that does not name it."""
+    try:
+        yield
+    except family as error:
+        if str(what) not in error.message:
+            error.message = f"{what}: {error.message}"
+        raise
 
 
 def report_error(error: Exception, as_json: bool) -> int:

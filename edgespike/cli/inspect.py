@@ -8,9 +8,11 @@ from typing import Any
 
 import click
 
-from edgespike import arena
+from edgespike import _core, arena
+from edgespike.cli.failure import about
 from edgespike.cli.options import INPUT_FILE, json_option
 from edgespike.cli.output import byte_count, print_fields, print_json, print_table
+from edgespike.errors import ModelError
 from edgespike.graph import (
     Accumulator,
     Activation,
@@ -26,7 +28,7 @@ from edgespike.graph import (
     SpikeInput,
     SumPool,
 )
-from edgespike.modelfile import read_model
+from edgespike.modelfile import decode_model, read_model_bytes
 
 NEURON_KINDS = {
     LevelInput: "level input",
@@ -58,7 +60,11 @@ def command(model: Path, as_json: bool) -> None:
     Example:
       edgespike inspect digits.esg
     """
-    graph = read_model(model)
+    with about(model, ModelError):
+        data = read_model_bytes(model)
+        graph = decode_model(data)
+        if graph.self_test:
+            _core.Network(_core.Model(data)).self_test()
     description = describe(graph, model)
     if as_json:
         print_json(description)
@@ -82,6 +88,7 @@ def describe(graph: Graph, path: Path) -> dict[str, Any]:
         "output": graph.metadata.get("output"),
         "classes": graph.metadata.get("classes"),
         "profile": graph.metadata.get("profile"),
+        "self_test": graph.self_test and {"events": len(graph.self_test.events), "passed": True},
         "populations": [describe_population(graph, number) for number in range(len(graph.populations))],
         "projections": [describe_projection(projection) for projection in graph.projections],
     }
@@ -162,7 +169,7 @@ def show(description: dict[str, Any]) -> None:
         [
             ("file", f"{description['file']}: {byte_count(description['size'])}"),
             ("made by", f"{description['producer']} from {source.get('file')} ({source.get('format')})"),
-            ("source", f"sha256 {source['sha256']}"),
+            ("source sha256", source["sha256"]),
             ("RAM streaming", byte_count(description["ram_streaming"])),
             ("RAM one-shot", byte_count(one_shot) if one_shot else "needs the streaming plan"),
             *_input_fields(description["input"]),
@@ -227,9 +234,9 @@ def _output_fields(description: dict[str, Any]) -> Iterator[tuple[str, str]]:
     yield "output", f"{output.get('name')} ({shape}), {output.get('transform')}"
     if description["classes"]:
         yield "classes", " ".join(description["classes"])
-    for key, value in (description["profile"] or {}).items():
-        if not isinstance(value, dict):
-            yield key, str(value)
+    if description["profile"]:
+        choices = {key: value for key, value in description["profile"].items() if not isinstance(value, dict)}
+        yield "profile", ", ".join(f"{key} {value}" for key, value in choices.items())
 
 
 def _self_test_text(test: dict[str, Any] | None) -> str:

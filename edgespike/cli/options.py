@@ -12,7 +12,8 @@ from typing import Any
 
 import click
 
-from edgespike.errors import UsageError
+from edgespike.cli.failure import about
+from edgespike.errors import ModelError, UsageError
 from edgespike.session import InferenceSession
 
 __all__ = [
@@ -66,7 +67,8 @@ class Runner:
 
     def open(self, model: Path) -> InferenceSession:
         """A session with the network on this machine, or on the board behind the port."""
-        return InferenceSession(model, self.backend, port=self.port, baud=self.baud)
+        with about(model, ModelError):
+            return InferenceSession(model, self.backend, port=self.port, baud=self.baud)
 
     def __str__(self) -> str:
         return self.port or self.backend

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 import numpy as np
 from rich import box
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 from rich.table import Table
 from rich.text import Text
 
@@ -54,12 +54,15 @@ def print_fields(fields: Iterable[tuple[str, object]]) -> None:
 
 
 @contextmanager
-def progress(description: str, total: float | None) -> Iterator[Callable[[float], None]]:
-    """A bar while something long runs; yields the function that is told how much is done so far."""
+def progress(description: str, total: float | None) -> Iterator[Callable[..., None]]:
+    """A bar while something long runs.
+
+    Yields a function to call with how much is done so far and, optionally, what is being done now.
+    """
     bar = Progress(
         TextColumn("{task.description}"),
         BarColumn(),
-        MofNCompleteColumn(),
+        TaskProgressColumn(),
         TimeRemainingColumn(),
         console=Console(stderr=True),
         transient=True,
@@ -67,7 +70,7 @@ def progress(description: str, total: float | None) -> Iterator[Callable[[float]
     )
     with bar:
         task = bar.add_task(description, total=total)
-        yield lambda done: bar.update(task, completed=done)
+        yield lambda done, now=description: bar.update(task, completed=done, description=now)
 
 
 def byte_count(size: int) -> str:
@@ -75,9 +78,9 @@ def byte_count(size: int) -> str:
     return f"{size:,} bytes" if size < 1024 else f"{size:,} bytes ({size / 1024:,.1f} KiB)"
 
 
-def percent(fraction: float | None) -> str:
+def percent(fraction: float | None, digits: int = 2) -> str:
     """``"98.95 %"``, or a dash where there is nothing to say."""
-    return "-" if fraction is None else f"{100 * fraction:.2f} %"
+    return "-" if fraction is None else f"{100 * fraction:.{digits}f} %"
 
 
 def percentiles_ms(seconds: Sequence[float]) -> dict[str, float]:

@@ -34,7 +34,7 @@ def command(model: Path, inputs: tuple[Path, ...], runner: Runner, as_json: bool
         samples = find_samples(inputs, session)
         with progress("classifying", len(samples)) as done:
             for sample in samples:
-                result = classify(session, sample.load())
+                result = classify(session, sample, sample.load())
                 results.append(
                     {
                         "input": sample.name,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -11,11 +11,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from edgespike.cli.failure import about
 from edgespike.errors import DataError
-from edgespike.events import find_recordings
+from edgespike.events import Recording, check_events, find_recordings
+from edgespike.graph import SpikeInput
 from edgespike.session import InferenceSession, Result, TensorInfo
 
-__all__ = ["Sample", "class_name", "classify", "find_samples"]
+__all__ = ["Sample", "class_name", "classify", "find_samples", "find_streams"]
 
 
 @dataclass(frozen=True)
@@ -38,11 +40,20 @@ def find_samples(paths: Iterable[Path], session: InferenceSession) -> list[Sampl
     return [sample for path in paths for sample in _samples_of(path, session)]
 
 
-def classify(session: InferenceSession, content: NDArray[Any]) -> Result:
-    """What the network says of a recording or a tensor."""
-    if content.dtype.names:
-        return session.classify(content)
-    return next(session.iterate(content[None]))
+def find_streams(path: Path, session: InferenceSession) -> list[Sample]:
+    """The event recordings in a file, folder or zip archive."""
+    return [
+        Sample(recording.name, recording.label, partial(_load_recording, recording, session))
+        for recording in find_recordings(path, classes=session.classes)
+    ]
+
+
+def classify(session: InferenceSession, sample: Sample, content: NDArray[Any]) -> Result:
+    """What the network says of a sample's content."""
+    with about(sample.name, DataError):
+        if content.dtype.names:
+            return session.classify(content)
+        return next(session.iterate(content[None]))
 
 
 def class_name(session: InferenceSession, label: int) -> str:
@@ -50,24 +61,54 @@ def class_name(session: InferenceSession, label: int) -> str:
     return session.classes[label] if session.classes and label < len(session.classes) else str(label)
 
 
-def _samples_of(path: Path, session: InferenceSession) -> Iterator[Sample]:
+def _load_recording(recording: Recording, session: InferenceSession) -> NDArray[Any]:
+    """The events, checked against the sensor that the network was made for."""
+    first = session.graph.populations[0]
+    height, width, channels = first.shape
+    counts = session.graph.input.event_counts
+    with about(recording.name, DataError):
+        if counts is None and not isinstance(first.neuron, SpikeInput):
+            raise DataError(
+                "an event recording, but the network takes samples",
+                "convert the network with --sensor and --window, or give samples (.npy, .npz)",
+                "event-input",
+            )
+        events = recording.read()
+        check_events(events, height, width, 2 if counts else channels)
+    return events
+
+
+def _samples_of(path: Path, session: InferenceSession) -> list[Sample]:
     arrays = _tensors(path)
     if arrays is None:
-        for recording in find_recordings(path, classes=session.classes):
-            yield Sample(recording.name, recording.label, recording.read)
-        return
+        return find_streams(path, session)
     x, y = arrays
-    (expected,) = session.get_inputs()
-    batch = as_batch(x, expected)
-    if y is not None and (y.shape != batch.shape[:1] or y.dtype.kind not in "iu"):
+    with about(path, DataError):
+        batch = as_batch(x, session.get_inputs()[0])
+        labels = _labels(y, len(batch), session.graph.populations[-1].size)
+    numbers = range(len(batch))
+    names = [path.name if len(batch) == 1 else f"{path.name}[{number}]" for number in numbers]
+    return [Sample(names[i], labels[i], partial(np.asarray, batch[i])) for i in numbers]
+
+
+def _labels(y: NDArray[Any] | None, samples: int, classes: int) -> list[int | None]:
+    if not samples:
+        raise DataError("no samples: x is empty", "give at least one sample", "data-empty")
+    if y is None:
+        return [None] * samples
+    if y.shape != (samples,) or y.dtype.kind not in "iu":
         raise DataError(
-            f"{path}: y has shape {y.shape} and type {y.dtype} beside {len(batch)} samples",
+            f"y has shape {y.shape} and type {y.dtype} beside {samples} samples",
             "y must be one whole number for each sample",
             "label-shape",
         )
-    for number, values in enumerate(batch):
-        name = path.name if len(batch) == 1 else f"{path.name}[{number}]"
-        yield Sample(name, None if y is None else int(y[number]), partial(np.asarray, values))
+    if y.min() < 0 or y.max() >= classes:
+        raise DataError(
+            f"y holds labels from {y.min()} to {y.max()}, but the network has {classes} scores",
+            f"labels count from 0 to {classes - 1}",
+            "label-range",
+        )
+    return [int(label) for label in y]
 
 
 def _tensors(path: Path) -> tuple[NDArray[Any], NDArray[Any] | None] | None:
@@ -95,11 +136,16 @@ def _tensors(path: Path) -> tuple[NDArray[Any], NDArray[Any] | None] | None:
 
 
 def as_batch(values: NDArray[Any], expected: TensorInfo) -> NDArray[Any]:
-    """Adds a batch axis and axes of length 1 where they are missing; a shape that differs stays."""
+    """Adds a batch axis and axes of length 1 where they are missing."""
     fixed = tuple(size for size in expected.shape if size is not None)
     free = len(expected.shape) - len(fixed)
     long = [size for size in fixed if size != 1]
     for lead in (free, free - 1):
         if [size for size in values.shape[lead:] if size != 1] == long and values.ndim >= lead:
             return values.reshape((1,) * (free - lead) + values.shape[:lead] + fixed)
-    return values
+    shown = ", ".join("any" if size is None else str(size) for size in expected.shape)
+    raise DataError(
+        f"shape {values.shape}, but the network's input {expected.name!r} is ({shown})",
+        "the first axis counts samples",
+        "input-shape",
+    )

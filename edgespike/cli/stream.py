@@ -5,23 +5,19 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from itertools import chain, repeat
 from pathlib import Path
 from typing import Any
 
 import click
-import numpy as np
-from numpy.typing import NDArray
 
 from edgespike.cli.options import INPUT_FILE, INPUT_PATH, Runner, json_option, runner_options
 from edgespike.cli.output import percent, percentiles_ms, print_fields, print_json
-from edgespike.cli.samples import class_name
+from edgespike.cli.player import Answer, Player
+from edgespike.cli.samples import Sample, class_name, find_streams
 from edgespike.errors import UsageError
-from edgespike.events import Recording, find_recordings, rebase
-from edgespike.session import InferenceSession, Result
-
-STEP_US = 10_000  # events go out in pieces of this length
+from edgespike.session import InferenceSession
 
 
 def factor(text: str) -> float:
@@ -66,111 +62,84 @@ def command(
     if live and not runner.port:
         raise UsageError("--live is for boards", "add --port, or leave out --live")
     with runner.open(model) as session:
-        recordings = find_recordings(source, classes=session.classes)
-        tally = Tally()
-        show = print_json if as_json else print_line
+        recordings = find_streams(source, session)
+        player, tally = Player(session, speed, live), Tally()
         if not as_json:
             print_header()
         try:
-            for recording in rounds(recordings, loop):
-                for result, delay_s in replay(session, recording.read(), speed):
-                    show(tally.add(session, recording, result, delay_s))
+            for answer in player.play(rounds(recordings, loop)):
+                tally.add(answer)
+                line = describe(session, answer)
+                print_json(line) if as_json else print_line(line)
         finally:
-            summary = tally.summary()
+            summary = summarize(player, tally)
             print_json(summary) if as_json else print_summary(summary)
 
 
-# ---- replay -----------------------------------------------------------------
-
-
-def rounds(recordings: Sequence[Recording], loop: int) -> Iterator[Recording]:
+def rounds(recordings: Sequence[Sample], loop: int) -> Iterator[Sample]:
     """All recordings, ``loop`` times; 0: without end."""
     return chain.from_iterable(repeat(recordings) if loop == 0 else repeat(recordings, loop))
 
 
-def replay(
-    session: InferenceSession, recording: NDArray[Any], speed: float
-) -> Iterator[tuple[Result, float | None]]:
-    """Results of one recording as they come, and how many seconds after their time.
-
-    A recording shorter than a window, or for a network without windows, gives one result
-    at its end. At ``speed`` infinity nothing waits and there is no delay to tell.
-    """
-    events = rebase(recording)
-    session.reset()
-    start = time.perf_counter()
-
-    def delay(result: Result) -> float | None:
-        return None if math.isinf(speed) else time.perf_counter() - start - result.time_us / 1e6 / speed
-
-    end_us = int(events["t"][-1]) + 1 if len(events) else 0
-    some = False
-    for begin in range(0, end_us, STEP_US):
-        until = min(begin + STEP_US, end_us)
-        time.sleep(max(0.0, start + until / 1e6 / speed - time.perf_counter()))
-        first, last = np.searchsorted(events["t"], [begin, until])
-        for result in session.push(events[first:last]) + session.advance(until):
-            some = True
-            yield result, delay(result)
-    if not some:
-        result = session.finish()
-        yield result, delay(result)
-
-
-# ---- what to say ------------------------------------------------------------
+# ---- what is said -----------------------------------------------------------
 
 
 @dataclass
 class Tally:
-    """Adds up what the summary says."""
+    """What the summary says of the answers."""
 
     begin: float = field(default_factory=time.perf_counter)
-    results: int = 0
+    answers: int = 0
     labelled: int = 0
     right: int = 0
-    events: int = 0
-    lost: int = 0
     delays_s: list[float] = field(default_factory=list)
 
-    def add(
-        self, session: InferenceSession, recording: Recording, result: Result, delay_s: float | None
-    ) -> dict[str, Any]:
-        """Counts a result, and says it as JSON values."""
-        self.results += 1
-        self.labelled += recording.label is not None
-        self.right += recording.label == result.label
-        self.events += result.events
-        self.lost += result.lost
-        if delay_s is not None:
-            self.delays_s.append(delay_s)
-        return {
-            "type": "result",
-            "recording": recording.name,
-            "time_us": result.time_us,
-            "label": result.label,
-            "class": class_name(session, result.label),
-            "expected": recording.label,
-            "margin": result.margin,
-            "scores": result.scores.tolist(),
-            "events": result.events,
-            "lost": result.lost,
-            "delay_ms": None if delay_s is None else round(1e3 * delay_s, 3),
-        }
+    def add(self, answer: Answer) -> None:
+        """Counts an answer."""
+        self.answers += 1
+        self.labelled += answer.recording.label is not None
+        self.right += answer.recording.label == answer.result.label
+        if answer.delay_s is not None:
+            self.delays_s.append(answer.delay_s)
 
-    def summary(self) -> dict[str, Any]:
-        """The last line."""
-        seconds = time.perf_counter() - self.begin
-        delays = percentiles_ms(self.delays_s) if self.delays_s else None
-        return {
-            "type": "summary",
-            "results": self.results,
-            "accuracy": self.right / self.labelled if self.labelled else None,
-            "seconds": seconds,
-            "events": self.events,
-            "events_per_second": self.events / seconds,
-            "lost": self.lost,
-            "delay_ms": delays,
-        }
+    @property
+    def accuracy(self) -> float | None:
+        """Share of right answers to labelled recordings."""
+        return self.right / self.labelled if self.labelled else None
+
+
+def describe(session: InferenceSession, answer: Answer) -> dict[str, Any]:
+    """An answer as JSON values."""
+    result = answer.result
+    return {
+        "type": "result",
+        "recording": answer.recording.name,
+        "time_us": result.time_us,
+        "label": result.label,
+        "class": class_name(session, result.label),
+        "expected": answer.recording.label,
+        "margin": result.margin,
+        "scores": result.scores.tolist(),
+        "events": result.events,
+        "lost": result.lost,
+        "delay_ms": None if answer.delay_s is None else 1e3 * answer.delay_s,
+    }
+
+
+def summarize(player: Player, tally: Tally) -> dict[str, Any]:
+    """The summary as JSON values."""
+    seconds = time.perf_counter() - tally.begin
+    link = player.link()
+    return {
+        "type": "summary",
+        "results": tally.answers,
+        "accuracy": tally.accuracy,
+        "seconds": seconds,
+        "events": player.sent,
+        "events_per_second": player.sent / seconds,
+        "delay_ms": percentiles_ms(tally.delays_s) if tally.delays_s else None,
+        "link": link and asdict(link),
+    }
 
 
 def print_header() -> None:
@@ -190,15 +159,19 @@ def print_line(result: dict[str, Any]) -> None:
 
 def print_summary(summary: dict[str, Any]) -> None:
     """Rates and losses."""
+    delay, link = summary["delay_ms"], summary["link"]
+    fields = [
+        ("results", f"{summary['results']:,}, accuracy {percent(summary['accuracy'])}"),
+        ("events", f"{summary['events']:,} in {summary['seconds']:.2f} s"),
+        ("rate", f"{summary['events_per_second']:,.0f} events a second"),
+    ]
+    if delay:
+        fields.append(("delay", ", ".join(f"{name} {ms:.1f} ms" for name, ms in delay.items())))
+    if link:
+        fields.append(("sent", f"{link['bytes_sent']:,} bytes, {link['sent_again']:,} frames again"))
+        fields.append(("received", f"{link['bytes_received']:,} bytes, {link['bad_crc']:,} frames damaged"))
+        causes = {"lost_on_link": "on the link", "lost_at_sender": "too late", "rejected": "rejected"}
+        lost = ", ".join(f"{link[key]:,} {cause}" for key, cause in causes.items())
+        fields.append(("lost events", f"{lost}; {link['results_lost']:,} results"))
     print()
-    delay = summary["delay_ms"]
-    print_fields(
-        [
-            ("results", summary["results"]),
-            ("accuracy", percent(summary["accuracy"])),
-            ("events", f"{summary['events']:,} in {summary['seconds']:.2f} s"),
-            ("rate", f"{summary['events_per_second']:,.0f} events a second"),
-            ("lost", f"{summary['lost']:,} events"),
-            ("delay", ", ".join(f"{p.upper()} {ms:.1f} ms" for p, ms in delay.items()) if delay else "-"),
-        ]
-    )
+    print_fields(fields)

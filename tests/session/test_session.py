@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from edgespike import DataError, InferenceSession, ModelError, UsageError
+from edgespike import DataError, EdgespikeError, InferenceSession, ModelError, UsageError
 from edgespike.graph import (
     Accumulator,
     Activation,
@@ -298,6 +298,6 @@ def test_model_files_keep_every_bit(graph: Graph, tmp_path: Path) -> None:
 
 
 def test_a_failed_write_leaves_nothing(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="cannot write"):
+    with pytest.raises(EdgespikeError, match="cannot write"):
         write_model(image_graph(), tmp_path / "no" / "model.esg")
     assert list(tmp_path.iterdir()) == []

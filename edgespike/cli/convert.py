@@ -1,0 +1,198 @@
+"""``edgespike convert``: turn a trained ONNX or NIR network into a model file."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import click
+
+from edgespike.cli.inspect import NEURON_KINDS
+from edgespike.cli.options import INPUT_FILE, duration, json_option, sensor
+from edgespike.cli.output import byte_count, percent, print_fields, print_json, print_table, progress
+from edgespike.convert import EventOptions, Report, load_calibration
+from edgespike.errors import UsageError
+from edgespike.modelfile import write_model
+
+HDF5 = b"\x89HDF\r\n\x1a\n"  # NIR files are HDF5
+ONNX_OPTIONS = ("levels", "sensor", "slices", "polarities", "saturation", "event_scale", "tick")
+NIR_OPTIONS = ("dt", "reset", "compare", "decay", "gain")
+
+
+class Grouped(click.Command):
+    """Lists options under the headings that their help begins with."""
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        headings = {"Options": "", "ONNX": "", "Events": " (for ONNX networks that count them)", "NIR": ""}
+        groups: dict[str, list[tuple[str, str]]] = {heading: [] for heading in headings}
+        for parameter in self.get_params(ctx):
+            if isinstance(parameter, click.Option):
+                name, text = parameter.get_help_record(ctx) or ("", "")
+                heading, _, rest = text.partition(": ")
+                known = heading in groups
+                groups[heading if known else "Options"].append((name, rest if known else text))
+        for heading, rows in groups.items():
+            with formatter.section(heading + headings[heading]):
+                formatter.write_dl(rows)
+
+
+@click.command(cls=Grouped)
+@click.argument("network", type=INPUT_FILE)
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(dir_okay=False, path_type=Path),
+    required=True,
+    metavar="FILE.esg",
+    help="The model file to write.",
+)
+@click.option("--calibration", type=INPUT_FILE, metavar="FILE.npz", help="Typical inputs x, and labels y.")
+@click.option("--classes", metavar="A,B,...", help="Names of the scores.")
+@click.option("--window", type=duration, metavar="TIME", help="Of a stream, for one result, such as 300ms.")
+@click.option(
+    "--levels",
+    type=click.IntRange(1, 255),
+    metavar="N",
+    help="ONNX: Levels of an activation, 255 or 15.  [default: 255]",
+)
+@click.option("--sensor", type=sensor, metavar="WxH", help="Events: Size of the sensor, such as 34x34.")
+@click.option(
+    "--slices", type=click.IntRange(1), metavar="N", help="Events: Parts of the window.  [default: 1]"
+)
+@click.option(
+    "--polarities",
+    type=click.IntRange(1, 2),
+    metavar="N",
+    help="Events: 2 counts ON and OFF apart, 1 together.  [default: 2]",
+)
+@click.option(
+    "--saturation",
+    type=click.IntRange(1, 32767),
+    metavar="N",
+    help="Events: Greatest count.  [default: as calibrated]",
+)
+@click.option(
+    "--event-scale", type=float, metavar="X", help="Events: Network input for one event.  [default: 1]"
+)
+@click.option("--tick", type=duration, metavar="TIME", help="Events: Time step.  [default: 1ms]")
+@click.option("--dt", type=duration, metavar="TIME", help="NIR: Time step of the training, such as 1ms.")
+@click.option("--reset", metavar="KIND", help="NIR: What a spike does to v: zero, value, subtract or none.")
+@click.option("--compare", metavar="KIND", help="NIR: Spikes when v > threshold (gt) or v >= threshold (ge).")
+@click.option("--decay", metavar="KIND", help="NIR: How v decays: exact or euler.  [default: exact]")
+@click.option(
+    "--gain", metavar="KIND", help="NIR: Of the input: exact, euler or none.  [default: as --decay]"
+)
+@json_option
+def command(
+    network: Path,
+    output: Path,
+    calibration: Path | None,
+    classes: str | None,
+    as_json: bool,
+    **options: Any,
+) -> None:
+    """Turn NETWORK, a trained .onnx or .nir file, into a model file.
+
+    ONNX networks need calibration data: some hundred typical inputs. With --sensor and
+    --window the network takes events, and counts them into the input that it was
+    trained on: (slices x polarities, height, width).
+
+    NIR networks need --dt, --reset and --compare, which the file leaves open, and may
+    be calibrated with inputs of shape (samples, ticks, ...).
+
+    \b
+    Example:
+      edgespike convert digits.onnx -o digits.esg --calibration digits.npz
+      edgespike convert dvs.onnx -o dvs.esg --calibration counts.npz \\
+          --sensor 34x34 --window 300ms --slices 3
+      edgespike convert lif.nir -o lif.esg --dt 1ms --reset zero --compare gt
+    """
+    if not output.absolute().parent.is_dir():
+        raise UsageError(f"{output}: there is no folder {output.parent}", "make it first")
+    is_nir = network.open("rb").read(len(HDF5)) == HDF5
+    given = {name: value for name, value in options.items() if value is not None}
+    wrong = [name for name in given if name in (ONNX_OPTIONS if is_nir else NIR_OPTIONS)]
+    if wrong:
+        named = ", ".join("--" + name.replace("_", "-") for name in wrong)
+        raise UsageError(f"{named}: not for {'NIR' if is_nir else 'ONNX'} networks", "leave it out")
+    names = classes.split(",") if classes else None
+    with progress("converting", 1.0) as tell:
+        samples = load_calibration(calibration) if calibration else None
+        common: dict[str, Any] = {"classes": names, "progress": lambda step, share: tell(share, step)}
+        if is_nir:
+            from edgespike.convert.spiking import convert_nir  # here and below: they need the extras
+
+            graph, report = convert_nir(network, calibration=samples, **given, **common)
+        elif samples is None:
+            raise UsageError("an ONNX network needs --calibration", "give an .npz with some hundred inputs x")
+        else:
+            from edgespike.convert import convert_onnx
+
+            levels = given.pop("levels", 255)
+            graph, report = convert_onnx(
+                network, samples, levels=levels, events=event_options(given), **common
+            )
+    write_model(graph, output)
+    for warning in report.warnings:
+        print(f"warning: {warning}", file=sys.stderr)
+    if as_json:
+        print_json({"network": str(network), "model": str(output), **describe(report)})
+    else:
+        show(report, output, "float network" if is_nir else "onnxruntime")
+
+
+def event_options(given: dict[str, Any]) -> EventOptions | None:
+    """The event front end that the options describe; None without any."""
+    if not given:
+        return None
+    if "sensor" not in given or "window" not in given:
+        raise UsageError("events need both --sensor and --window", "such as --sensor 34x34 --window 300ms")
+    width, height = given.pop("sensor")
+    for name in {"window", "tick"} & set(given):
+        given[f"{name}_us"] = round(1e6 * given.pop(name))
+    return EventOptions(height, width, **given)
+
+
+def describe(report: Report) -> dict[str, Any]:
+    """A report as JSON values."""
+    kinds = {neuron.__name__: kind for neuron, kind in NEURON_KINDS.items()}
+    layers = [{**asdict(layer), "kind": kinds[layer.kind]} for layer in report.layers]
+    return {**asdict(report), "layers": layers, "ram_one_shot": report.ram_one_shot or None}
+
+
+def show(report: Report, output: Path, original: str) -> None:
+    """Prints a report at 80 columns."""
+    print_table(
+        ["layer", "shape", "weights", "bits", "bytes", "state", "acc", "active", "error"],
+        [
+            (
+                layer.name,
+                "x".join(map(str, layer.shape)),
+                f"{layer.weights:,}" if layer.weights else "-",
+                layer.weight_bits or "-",
+                f"{layer.weight_bytes:,}" if layer.weights else "-",
+                f"{layer.state_bytes:,}",
+                layer.accumulator_bits or "-",
+                percent(layer.activity, 0),
+                percent(layer.error),
+            )
+            for layer in report.layers
+        ],
+    )
+    print()
+    one_shot = byte_count(report.ram_one_shot) if report.ram_one_shot else "needs the streaming plan"
+    fields = [
+        ("RAM streaming", byte_count(report.ram_streaming)),
+        ("RAM one-shot", one_shot),
+        ("flash", f"{byte_count(report.flash)}: {output}"),
+    ]
+    if report.samples:
+        fields.append(("synops a sample", f"{report.synops:,.0f} (dense: {report.macs:,})"))
+    if report.accuracy is not None:
+        fields.append(("accuracy", f"{percent(report.accuracy)} on {report.samples:,} calibration samples"))
+        fields.append((original, percent(report.accuracy_float)))
+    if report.agreement is not None:
+        fields.append(("agreement", percent(report.agreement)))
+    print_fields(fields)

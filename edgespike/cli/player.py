@@ -1,0 +1,183 @@
+"""Replays recordings at their own pace to a network on this machine or on a board."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgespike.cli.failure import about
+from edgespike.cli.samples import Sample
+from edgespike.errors import DataError
+from edgespike.events import rebase
+from edgespike.link import DeviceClient, DeviceResult, LinkStatistics, Mode, Reason
+from edgespike.session import InferenceSession, Result
+
+__all__ = ["Answer", "Player"]
+
+STEP_US = 10_000  # events go out in pieces of this length
+LATE_S = 0.1  # a live stream drops what cannot go out within this time
+
+Reply = tuple[int, Result]  # number of the recording, what the network said
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A classification. ``delay_s``: seconds after its time; None where there is no pace."""
+
+    recording: Sample
+    result: Result
+    delay_s: float | None
+
+
+class Player:
+    """Replays recordings, each from the network's initial state.
+
+    A recording gives a result at the end of each complete window. One that is shorter than
+    a window, or for a network without windows, gives one at its end.
+
+    Args:
+        session: the network.
+        speed: 1 is real time; infinity does not wait.
+        live: a board is not waited for; what it gets too late is dropped and counted.
+    """
+
+    def __init__(self, session: InferenceSession, speed: float, live: bool = False) -> None:
+        self.speed = speed
+        self.sent = 0
+        board = session.backend
+        self.lane: Lane = HereLane(session)
+        if isinstance(board, DeviceClient):
+            self.lane = BoardLane(session, board, live)
+        self._begun: dict[int, tuple[Sample, float]] = {}  # recordings and when they began
+
+    def play(self, recordings: Iterable[Sample]) -> Iterator[Answer]:
+        """Answers as they come.
+
+        Raises:
+            DataError: naming the recording that cannot be used.
+        """
+        for number, recording in enumerate(recordings):
+            events = rebase(recording.load())
+            self._begun[number] = recording, time.perf_counter()
+            with about(recording.name, DataError):
+                yield from self._play_one(number, events)
+        yield from self._answers(self.lane.drain())
+
+    def link(self) -> LinkStatistics | None:
+        """How the link to a board does."""
+        return self.lane.client.statistics() if isinstance(self.lane, BoardLane) else None
+
+    def _play_one(self, number: int, events: NDArray[Any]) -> Iterator[Answer]:
+        end_us = int(events["t"][-1]) + 1 if len(events) else 0
+        self.lane.begin(number)
+        for begin in range(0, end_us, STEP_US):
+            until = min(begin + STEP_US, end_us)
+            due = self._begun[number][1] + until / 1e6 / self.speed
+            yield from self._answers(self.lane.wait(due))
+            first, last = np.searchsorted(events["t"], [begin, until])
+            self.sent += int(last - first)
+            yield from self._answers(self.lane.send(events[first:last], until))
+        yield from self._answers(self.lane.end())
+
+    def _answers(self, replies: list[Reply]) -> Iterator[Answer]:
+        for number, result in replies:
+            recording, start = self._begun[number]
+            delay = time.perf_counter() - start - result.time_us / 1e6 / self.speed
+            yield Answer(recording, result, None if math.isinf(self.speed) else max(0.0, delay))
+
+
+# ---- where the network runs -------------------------------------------------
+
+
+class Lane(Protocol):
+    """The way to a network. Every call returns what has come back since the last one."""
+
+    def begin(self, number: int) -> None: ...
+    def wait(self, due: float) -> list[Reply]: ...
+    def send(self, events: NDArray[Any], until_us: int) -> list[Reply]: ...
+    def end(self) -> list[Reply]: ...
+    def drain(self) -> list[Reply]: ...
+
+
+class HereLane:
+    """A network in this process: it answers at once."""
+
+    def __init__(self, session: InferenceSession) -> None:
+        self.session = session
+        self.number = 0
+        self.answered = False
+
+    def begin(self, number: int) -> None:
+        self.session.reset()
+        self.number, self.answered = number, False
+
+    def wait(self, due: float) -> list[Reply]:
+        time.sleep(max(0.0, due - time.perf_counter()))
+        return []
+
+    def send(self, events: NDArray[Any], until_us: int) -> list[Reply]:
+        results = self.session.push(events) + self.session.advance(until_us)
+        self.answered |= bool(results)
+        return [(self.number, result) for result in results]
+
+    def end(self) -> list[Reply]:
+        return [] if self.answered else [(self.number, self.session.finish())]
+
+    def drain(self) -> list[Reply]:
+        return []
+
+
+class BoardLane:
+    """A board: what is sent and what comes back overtake each other."""
+
+    def __init__(self, session: InferenceSession, client: DeviceClient, live: bool) -> None:
+        self.session, self.client = session, client
+        self.live = live
+        self.client.start(Mode.LIVE if live else Mode.LOSSLESS)
+
+    def begin(self, number: int) -> None:
+        """The end of a sample begins the next one, and samples count from 0 as recordings do."""
+
+    def wait(self, due: float) -> list[Reply]:
+        replies = self._poll(0.0)
+        while (left := due - time.perf_counter()) > 0:
+            replies += self._poll(left)
+        return replies
+
+    def send(self, events: NDArray[Any], until_us: int) -> list[Reply]:
+        rest = self.session.core_events(events)
+        replies: list[Reply] = []
+        late = time.perf_counter() + LATE_S
+        while len(rest := rest[self.client.send_events(rest) :]):
+            if self.live and time.perf_counter() > late:
+                self.client.discard(rest)
+                break
+            replies += self._poll(0.005)
+        self.client.send_advance(until_us // self.session.tick_us)
+        return replies + self._poll(0.0)
+
+    def end(self) -> list[Reply]:
+        self.client.end_sample()
+        return self._poll(0.0)
+
+    def drain(self) -> list[Reply]:
+        return self._replies(self.client.drain())
+
+    def _poll(self, timeout: float) -> list[Reply]:
+        return self._replies(self.client.poll(timeout))
+
+    def _replies(self, results: list[DeviceResult]) -> list[Reply]:
+        replies = []
+        for came in results:
+            closed = came.reason == Reason.WINDOW
+            if closed or came.window == 0:  # behind a complete window the rest is no answer of its own
+                time_us = came.tick * self.session.tick_us
+                result = Result.from_scores(came.scores, time_us, int(closed), came.input_events, came.lost)
+                replies.append((came.sample, result))
+        return replies
