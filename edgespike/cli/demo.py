@@ -20,8 +20,8 @@ from edgespike.cli.options import json_option
 from edgespike.cli.output import byte_count, percent, print_fields, print_json, progress
 from edgespike.cli.player import Player
 from edgespike.cli.samples import Sample, find_streams
-from edgespike.convert import EventOptions, Report, load_calibration
-from edgespike.data import DIGITS_COUNTS, SENSOR, demo_archive, demo_calibration, demo_network
+from edgespike.convert import Report, load_calibration
+from edgespike.data import DEMO_EVENTS, demo_archive, demo_calibration, demo_network
 from edgespike.errors import MismatchError
 from edgespike.graph import Graph
 from edgespike.modelfile import write_model
@@ -104,19 +104,11 @@ def convert_digits() -> tuple[Graph, Report]:
     """The network that comes with the package, made to take events."""
     from edgespike.convert import convert_onnx  # needs the onnx extra
 
-    counts = DIGITS_COUNTS
-    events = EventOptions(
-        *SENSOR,
-        window_us=counts["slices"] * counts["slice_us"],
-        slices=counts["slices"],
-        polarities=counts["polarities"],
-        saturation=counts["saturation"],
-    )
     with progress("converting", 1.0) as tell:
         return convert_onnx(
             demo_network(),
             load_calibration(demo_calibration()),
-            events=events,
+            events=DEMO_EVENTS,
             classes=[str(digit) for digit in range(10)],
             progress=lambda step, share: tell(share, step),
         )
@@ -212,8 +204,7 @@ def show_check(checked: dict[str, Any]) -> None:
 
 def show_speed(fast: dict[str, Any], synops: float, report: Report) -> None:
     """How right, how fast, and at what cost."""
-    ticks = DIGITS_COUNTS["slices"] * DIGITS_COUNTS["slice_us"] // 1000
-    recorded_s = fast["results"] * ticks / 1e3
+    recorded_s = fast["results"] * DEMO_EVENTS.window_us / 1e6
     link = fast["link"]
     print_fields(
         [
@@ -224,7 +215,7 @@ def show_speed(fast: dict[str, Any], synops: float, report: Report) -> None:
             ("speed", f"{recorded_s / fast['seconds']:.0f} times real time"),
             ("events", f"{fast['events_per_second']:,.0f} a second"),
             ("cost", f"{synops:,.0f} synaptic operations a recording"),
-            ("dense", f"{ticks * report.macs:,} multiplications, if computed anew each millisecond"),
+            ("dense", f"{report.macs:,} multiplications for the network computed once, densely"),
             ("lost", f"{link['lost_on_link'] + link['lost_at_sender'] + link['rejected']} events"),
         ]
     )
@@ -232,7 +223,7 @@ def show_speed(fast: dict[str, Any], synops: float, report: Report) -> None:
 
 def draw(recordings: Sequence[NDArray[Any]]) -> None:
     """Where events were in a short part of each recording, side by side; dots of Braille letters."""
-    height, width = SENSOR
+    height, width = DEMO_EVENTS.height, DEMO_EVENTS.width
     pictures = []
     for events in recordings:
         seen = events[(events["t"] >= DRAWN_US[0]) & (events["t"] < DRAWN_US[1])]

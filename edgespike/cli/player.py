@@ -22,6 +22,7 @@ __all__ = ["Answer", "Player"]
 
 STEP_US = 10_000  # events go out in pieces of this length
 LATE_S = 0.1  # a live stream drops what cannot go out within this time
+REMEMBERED = 1000  # recordings whose answers may still come
 
 Reply = tuple[int, Result]  # number of the recording, what the network said
 
@@ -65,6 +66,7 @@ class Player:
         for number, recording in enumerate(recordings):
             events = rebase(recording.load())
             self._begun[number] = recording, time.perf_counter()
+            self._begun.pop(number - REMEMBERED, None)
             with about(recording.name, DataError):
                 yield from self._play_one(number, events)
         yield from self._answers(self.lane.drain())
@@ -139,10 +141,15 @@ class BoardLane:
     def __init__(self, session: InferenceSession, client: DeviceClient, live: bool) -> None:
         self.session, self.client = session, client
         self.live = live
+        self.number = 0
+        self.end_us: dict[int, int] = {}  # of recordings: how long they are so far
         self.client.start(Mode.LIVE if live else Mode.LOSSLESS)
 
     def begin(self, number: int) -> None:
-        """The end of a sample begins the next one, and samples count from 0 as recordings do."""
+        # The end of a sample has begun the next one, and samples count from 0 as recordings do.
+        self.number = number
+        self.end_us[number] = 0
+        self.end_us.pop(number - REMEMBERED, None)
 
     def wait(self, due: float) -> list[Reply]:
         replies = self._poll(0.0)
@@ -159,6 +166,7 @@ class BoardLane:
                 self.client.discard(rest)
                 break
             replies += self._poll(0.005)
+        self.end_us[self.number] = until_us
         self.client.send_advance(until_us // self.session.tick_us)
         return replies + self._poll(0.0)
 
@@ -177,7 +185,7 @@ class BoardLane:
         for came in results:
             closed = came.reason == Reason.WINDOW
             if closed or came.window == 0:  # behind a complete window the rest is no answer of its own
-                time_us = came.tick * self.session.tick_us
+                time_us = came.tick * self.session.tick_us if closed else self.end_us[came.sample]
                 result = Result.from_scores(came.scores, time_us, int(closed), came.input_events, came.lost)
                 replies.append((came.sample, result))
         return replies

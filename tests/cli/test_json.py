@@ -1,0 +1,135 @@
+"""Every JSON object has exactly the keys and types that docs/cli.md says."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+DOCUMENT = Path(__file__).resolve().parents[2] / "docs" / "cli.md"
+TYPES: dict[str, Callable[[Any], bool]] = {
+    "string": lambda value: isinstance(value, str),
+    "integer": lambda value: isinstance(value, int) and not isinstance(value, bool),
+    "number": lambda value: isinstance(value, int | float) and not isinstance(value, bool),
+    "boolean": lambda value: isinstance(value, bool),
+    "object": lambda value: isinstance(value, dict),
+    "null": lambda value: value is None,
+}
+
+
+def documented(section: str) -> dict[str, str]:
+    """Key to type, as the table below a heading of docs/cli.md says."""
+    _, _, text = DOCUMENT.read_text().partition(f"\n### {section}\n")
+    text, _, _ = text.partition("\n#")
+    return dict(re.findall(r"^\| `([^`]+)` \| ([^|]+?) \|", text, re.MULTILINE))
+
+
+def has_type(value: Any, name: str) -> bool:
+    """``string``, ``integer or null``, ``list of integer, or null`` and so on."""
+    for choice in re.split(r",? or ", name):
+        kind, _, of = choice.partition("list of ")
+        if of and isinstance(value, list) and all(TYPES[of](item) for item in value):
+            return True
+        if kind and TYPES[kind](value):
+            return True
+    return False
+
+
+def leaves(value: Any, path: str, keys: dict[str, str]) -> Iterator[tuple[str, Any]]:
+    """Every documented place in an object with its value; and every undocumented one that is no object."""
+    if isinstance(value, dict) and (path not in keys or any(key.startswith(path + ".") for key in keys)):
+        if path in keys:
+            yield path, value
+        for key, inner in value.items():
+            yield from leaves(inner, f"{path}.{key}" if path else key, keys)
+    elif isinstance(value, list) and path not in keys:
+        for item in value:
+            yield from leaves(item, f"{path}[]", keys)
+    else:
+        yield path, value
+
+
+def check(text: str, section: str) -> dict[str, Any]:
+    """One line, one object, as documented; returns it."""
+    assert text.count("\n") == 1
+    value = json.loads(text)
+    keys = documented(section)
+    assert keys
+    found = list(leaves(value, "", keys))
+    for path, leaf in found:
+        assert path in keys, f"{path} is not documented"
+        assert has_type(leaf, keys[path]), f"{path} is {leaf!r}, documented as {keys[path]}"
+    nulls = [path for path, leaf in found if leaf is None]
+    missing = set(keys) - {path for path, _ in found}
+    missing = {path for path in missing if not any(path.startswith(null + ".") for null in nulls)}
+    assert not missing, f"documented, but not there: {missing}"
+    return dict(value)
+
+
+@pytest.mark.parametrize("model", ["image_model", "event_model"])
+def test_inspect(cli: Any, model: str, request: pytest.FixtureRequest) -> None:
+    outcome = cli("inspect", request.getfixturevalue(model), "--json")
+    assert outcome.code == 0
+    check(outcome.out, "inspect")
+
+
+def test_run(cli: Any, image_model: Path, images: Path) -> None:
+    value = check(cli("run", image_model, images, "--json").out, "run")
+    assert [result["class"] for result in value["results"]] == ["left", "right"] * 3
+
+
+def test_eval(cli: Any, event_model: Path, recordings: Path) -> None:
+    value = check(cli("eval", event_model, recordings, "--json").out, "eval")
+    assert value["accuracy"] == 1.0
+    assert value["synops_per_sample"] == sum(row["synops"] for row in value["populations"])
+
+
+def test_stream(cli: Any, event_model: Path, recordings: Path) -> None:
+    lines = cli("stream", event_model, recordings, "--speed", "10", "--json").out.splitlines(keepends=True)
+    results = [check(line, "stream: result") for line in lines[:-1]]
+    assert [(row["class"], row["time_us"]) for row in results] == [
+        (name, end) for name in ("left", "right") for end in (20_000, 40_000)
+    ]
+    assert check(lines[-1], "stream: summary")["accuracy"] == 1.0
+
+
+def test_stream_to_a_board(cli: Any, event_model: Path, recordings: Path) -> None:
+    command = ["stream", event_model, recordings, "--speed", "max", "--json"]
+    here = cli(*command).out.splitlines(keepends=True)
+    board = cli(*command, "--port", "emulated").out.splitlines(keepends=True)
+    assert [check(line, "stream: result") for line in board[:-1]] == [json.loads(line) for line in here[:-1]]
+    summary = check(board[-1], "stream: summary")
+    assert summary["events"] == 400
+    assert summary["link"]["lost_at_sender"] == summary["link"]["lost_on_link"] == 0
+
+
+def test_convert(cli: Any, network: Path, images: Path, tmp_path: Path) -> None:
+    outcome = cli("convert", network, "-o", tmp_path / "out.esg", "--calibration", images, "--json")
+    value = check(outcome.out, "convert")
+    assert value["accuracy"] == value["accuracy_float"] == 1.0
+    assert value["flash"] == (tmp_path / "out.esg").stat().st_size
+
+
+def test_demo(cli: Any) -> None:
+    outcome = cli("demo", "--json")
+    value = check(outcome.out, "demo")
+    keys = documented("convert")
+    assert {path for path, _ in leaves(value["conversion"], "", keys)} == set(keys) - {"network", "model"}
+    for part in ("real_time", "fast"):
+        check(json.dumps(value[part]) + "\n", "stream: summary")
+    assert value["check"]["backends"] == ["reference", "cpu", "emulated"]
+    assert value["fast"]["results"] == 100
+    assert value["fast"]["accuracy"] > 0.9
+    assert "simulated" in outcome.err
+
+
+def test_error(cli: Any, tmp_path: Path) -> None:
+    (tmp_path / "no.esg").write_bytes(b"no model")
+    outcome = cli("inspect", tmp_path / "no.esg", "--json")
+    value = check(outcome.out, "Error")
+    assert value["error"]["exit_code"] == outcome.code == 3
+    assert f"error: {value['error']['message']}\n" in outcome.err
