@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import nir
 import numpy as np
 import pytest
-
-nir = pytest.importorskip("nir", reason="the nir package is not installed (pip install 'edgespike[nir]')")
-
-Save = Callable[..., Path]
+from literal import Save
 
 
 @pytest.fixture

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
+Save = Callable[..., Path]  # what the fixtures save and chain are
 
 
 def pair(value: Any) -> tuple[int, int]:

@@ -8,8 +8,7 @@ from typing import Any
 import nir
 import numpy as np
 import pytest
-from conftest import Save
-from literal import LiteralChain
+from literal import LiteralChain, Save
 
 from edgespike.convert.discretise import FloatInterpreter, choose_profile, discretise, plausibility
 from edgespike.errors import ModelError, UsageError

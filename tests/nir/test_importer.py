@@ -9,8 +9,7 @@ import h5py
 import nir
 import numpy as np
 import pytest
-from conftest import Save
-from literal import LiteralChain
+from literal import LiteralChain, Save
 
 from edgespike.convert.discretise import FloatInterpreter, choose_profile
 from edgespike.errors import ModelError, UnsupportedError

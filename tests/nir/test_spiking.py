@@ -10,10 +10,9 @@ from typing import Any
 import nir
 import numpy as np
 import pytest
-from conftest import Save
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from literal import LiteralChain
+from literal import LiteralChain, Save
 
 from edgespike.convert import Calibration
 from edgespike.convert.spiking import convert_nir
