@@ -152,7 +152,7 @@ def _quantize_neurons(
 ) -> QuantizedPopulation:
     sources = [sent[projection.source] for projection in incoming]
     weights = [_matrix(p.map, population.shape[2]) * s.scale for p, s in zip(incoming, sources, strict=True)]
-    shift, unit, whole = _choose_shift(population, dynamics, weights, sources)
+    shift, unit, whole = _choose_shift(population, dynamics, profile.reset == "subtract", weights, sources)
 
     def in_units(values: Array) -> Array:
         return np.floor(values / unit * 2.0**shift + 0.5)
@@ -196,6 +196,7 @@ def _quantize_neurons(
 def _choose_shift(
     population: FloatPopulation,
     dynamics: Dynamics,
+    subtracts: bool,
     weights: list[Array],
     sources: list[Sent],
 ) -> tuple[int, Array, list[Array]]:
@@ -207,7 +208,7 @@ def _choose_shift(
     largest = np.max([np.abs(matrix).max(axis=0) for matrix in weights], axis=0)
     sides = (dynamics.threshold, np.abs(dynamics.drive), np.abs(dynamics.reset_value))
     widest = np.max([side.max(axis=(0, 1)) for side in sides], axis=0)
-    needed = _rounding(dynamics) * 2.0**ERROR_BITS
+    needed = _rounding(dynamics, subtracts) * 2.0**ERROR_BITS
     chosen = None
     for shift in range(16):
         unit = np.maximum(largest / 127, widest * 2.0 ** (shift - PARAMETER_BITS))
@@ -225,14 +226,15 @@ def _choose_shift(
     return chosen
 
 
-def _rounding(dynamics: Dynamics) -> Array:
+def _rounding(dynamics: Dynamics, subtracts: bool) -> Array:
     """How far rounding can move a membrane, and its threshold, in steps.
 
-    Half a step for the threshold; half a step each tick for a decay and for a drive, of
-    which a neuron that keeps d of its membrane remembers 1 / (1 - d).
+    Half a step for the threshold; half a step each tick for a decay, for a drive, and for a
+    threshold that is subtracted, of which a neuron that keeps d of its membrane remembers
+    1 / (1 - d).
     """
     forgets = np.zeros_like(dynamics.drive) if dynamics.decay is None else 1 - dynamics.decay
-    sources = (dynamics.drive != 0).astype(np.float64) + (dynamics.decay is not None)
+    sources = (dynamics.drive != 0) + float(dynamics.decay is not None) + float(subtracts)
     result: Array = 0.5 + 0.5 * sources / np.maximum(forgets, 1 / LONG_TICKS)
     return result
 

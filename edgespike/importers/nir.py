@@ -10,6 +10,7 @@ A Flatten is no work: it only changes how the next node numbers the neurons.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from graphlib import CycleError, TopologicalSorter
@@ -140,9 +141,11 @@ def _read_outline(path: Path) -> tuple[dict[str, str], list[tuple[str, str]]]:
             "export the network with nir.write",
             "not-nir",
         ) from error
-    except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
+    except Exception as error:  # h5py raises whatever a damaged or foreign file makes it meet
         raise ModelError(
-            f"{path} is an HDF5 file, but holds no NIR graph", "export the network with nir.write", "not-nir"
+            f"{path} is an HDF5 file, but holds no readable NIR graph",
+            "export the network with nir.write",
+            "not-nir",
         ) from error
     return types, list(dict.fromkeys(edges))
 
@@ -387,7 +390,7 @@ class _Builder:
         nir_shape: tuple[int, ...] | None = None,
     ) -> _Signal:
         """Add a population, driven by the given signals, and return what leaves it."""
-        shape = shape or signals[0].shape
+        shape = self.checked_size(name, shape or signals[0].shape)
         number = len(self.populations)
         bias = signals[0].bias if signals else np.zeros(shape)
         self.populations.append(FloatPopulation(name, shape, neuron, bias))
@@ -417,7 +420,17 @@ class _Builder:
         if not signal.is_plain:
             raise self.unsupported(name, "a second weighted node without a neuron between: multiply them")
         terms = tuple((source, connection) for source, _ in signal.terms)
-        return _Signal(terms, np.broadcast_to(bias, shape).copy(), shape, nir_shape)
+        whole = np.broadcast_to(bias, self.checked_size(name, shape)).copy()
+        return _Signal(terms, whole, shape, nir_shape)
+
+    def checked_size(self, name: str, shape: Shape) -> Shape:
+        """The shape, if a model file can hold a population of it."""
+        if math.prod(shape) > 1 << 24 or max(shape) > 0xFFFF:
+            raise self.unsupported(
+                name,
+                f"{math.prod(shape)} neurons ({shape}) are more than 2^24, or an axis is longer than 65535",
+            )
+        return shape
 
     def spatial(self, name: str, signal: _Signal) -> Shape:
         if len(signal.nir_shape) != 3:

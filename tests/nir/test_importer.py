@@ -172,7 +172,7 @@ def test_what_is_no_nir_file(tmp_path: Path) -> None:
     assert refuse(path, "not a NIR file").code == "not-nir"
     with h5py.File(path, "w") as file:
         file["weights"] = np.zeros(3)
-    assert refuse(path, "no NIR graph").code == "not-nir"
+    assert refuse(path, "no readable NIR graph").code == "not-nir"
 
 
 def test_a_file_cut_short(chain: Save) -> None:
@@ -260,6 +260,12 @@ def test_convolutions_that_do_not_fit(chain: Save, changes: dict[str, Any], word
     refuse(path, "'layer'", *words)
 
 
+@pytest.mark.parametrize("shape", [(1 << 30,), (2, 70000, 1), (64, 1024, 1024)])
+def test_inputs_larger_than_a_model_file_holds(chain: Save, shape: tuple[int, ...]) -> None:
+    path = chain(shape, shape, spike=nir.IF(np.ones(1), np.ones(1)))
+    refuse(path, "'input'", "more than 2^24", kind=UnsupportedError)
+
+
 def test_a_convolution_of_another_channel_count(chain: Save) -> None:
     path = chain((3, 6, 6), (3,), layer=conv(2, 3, (3, 3), input_shape=(6, 6)), spike=lif())
     refuse(path, "'layer'", "2 channels")
@@ -294,7 +300,7 @@ def test_weights_that_are_not_finite(chain: Save) -> None:
 
 def test_a_readout_without_neurons(chain: Save) -> None:
     path = chain((3,), (2,), spike=lif(), readout=linear(2, 3))
-    refuse(path, "'output'", "weighted sum of spikes", kind=UnsupportedError)
+    refuse(path, "'output'", "sum of spikes", kind=UnsupportedError)
 
 
 def test_a_graph_without_neurons(chain: Save) -> None:
