@@ -11,7 +11,7 @@ event streams. The backends give the same bits:
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Protocol, Self
@@ -89,6 +89,7 @@ class InferenceSession:
         baud: for serial devices, bits per second.
         plan: ``"streaming"`` keeps all state; ``"one-shot"`` (cpu) runs one sample at a
             time in less memory.
+        progress: called while a device is given the model, with bytes done and bytes in all.
 
     Raises:
         ModelError: the model cannot be used.
@@ -103,6 +104,7 @@ class InferenceSession:
         port: str | None = None,
         baud: int = 921600,
         plan: str = "streaming",
+        progress: Callable[[int, int], None] | None = None,
     ) -> None:
         if (port is not None) != (backend == "device"):
             raise UsageError("a port goes with backend='device', and only with it")
@@ -111,7 +113,7 @@ class InferenceSession:
         else:
             self._data = model if isinstance(model, bytes) else read_model_bytes(model)
         self.graph = decode_model(self._data)
-        self.backend = self._open(backend, port, baud, plan)
+        self.backend = self._open(backend, port, baud, plan, progress)
         self._start()
 
     def _start(self) -> None:
@@ -119,7 +121,14 @@ class InferenceSession:
         self._windows = 0  # closed since reset
         self._time_us = 0  # of the last event, window or advance
 
-    def _open(self, backend: str, port: str | None, baud: int, plan: str) -> Backend:
+    def _open(
+        self,
+        backend: str,
+        port: str | None,
+        baud: int,
+        plan: str,
+        progress: Callable[[int, int], None] | None,
+    ) -> Backend:
         if backend == "cpu":
             from edgespike import _core
 
@@ -133,7 +142,11 @@ class InferenceSession:
 
             assert port is not None
             client = connect(port, baud)
-            client.upload(self._data)
+            try:
+                client.upload(self._data, progress)
+            except BaseException:
+                client.close()
+                raise
             return client
         raise UsageError(f"there is no backend {backend!r}", "choose cpu, reference or device")
 

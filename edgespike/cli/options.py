@@ -13,6 +13,7 @@ from typing import Any
 import click
 
 from edgespike.cli.failure import about
+from edgespike.cli.output import progress
 from edgespike.errors import ModelError, UsageError
 from edgespike.session import InferenceSession
 
@@ -67,8 +68,13 @@ class Runner:
 
     def open(self, model: Path) -> InferenceSession:
         """A session with the network on this machine, or on the board behind the port."""
-        with about(model, ModelError):
-            return InferenceSession(model, self.backend, port=self.port, baud=self.baud)
+        if self.backend != "device":
+            with about(model, ModelError):
+                return InferenceSession(model, self.backend)
+        with about(model, ModelError), progress(f"uploading to {self.port}", model.stat().st_size) as done:
+            return InferenceSession(
+                model, "device", port=self.port, baud=self.baud, progress=lambda sent, _: done(sent)
+            )
 
     def __str__(self) -> str:
         return self.port or self.backend

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +23,11 @@ import onnx.numpy_helper
 import pytest
 
 import edgespike
+from edgespike._link import EmulatedBoard
 from edgespike.cli import failure
 from edgespike.errors import BudgetError, DataError, DeviceError, MismatchError, ModelError, UsageError
 from edgespike.events import make_events
+from edgespike.link.transports import SocketTransport
 
 PROGRAM = [sys.executable, "-m", "edgespike"]
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(Path(edgespike.__file__).parents[1])}
@@ -276,6 +282,68 @@ def test_usage(
 @pytest.mark.parametrize("port", ["/dev/no-such-port", "socket://127.0.0.1:9", "nonsense"])
 def test_a_port_that_does_not_exist(cli: Any, image_model: Path, images: Path, port: str) -> None:
     assert_clear(cli("run", image_model, images, "--port", port), 4, port)
+
+
+@contextmanager
+def serving(talk: Callable[[socket.socket], None]) -> Iterator[str]:
+    """A port with something behind it."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def serve() -> None:
+            connection, _ = server.accept()
+            with connection, suppress(OSError):
+                talk(connection)
+
+        thread = threading.Thread(target=serve, daemon=True)
+        thread.start()
+        yield f"socket://127.0.0.1:{server.getsockname()[1]}"
+        thread.join(10)
+
+
+def small_board(connection: socket.socket) -> None:
+    board = EmulatedBoard(model_capacity=64, name="small")
+    while received := connection.recv(4096):
+        board.write(received)
+        connection.sendall(board.read())
+
+
+def vanishing_board(connection: socket.socket) -> None:
+    board = EmulatedBoard()
+    taken = 0
+    while taken < 4000 and (received := connection.recv(4096)):
+        taken += len(received)
+        board.write(received)
+        connection.sendall(board.read())
+
+
+def echo(connection: socket.socket) -> None:
+    while received := connection.recv(4096):
+        connection.sendall(received)
+
+
+def test_a_model_too_large_for_the_board(cli: Any, image_model: Path, images: Path) -> None:
+    with serving(small_board) as port:
+        outcome = cli("run", image_model, images, "--port", port)
+    assert_clear(outcome, 5, port, "64", str(image_model.stat().st_size))
+
+
+def test_a_board_that_vanishes(cli: Any, event_model: Path, recordings: Path) -> None:
+    with serving(vanishing_board) as port:
+        command = ["stream", event_model, recordings, "--port", port, "--speed", "max", "--loop", "0"]
+        outcome = cli(*command, "--json")
+    assert outcome.code == 4
+    *_, summary, error = map(json.loads, outcome.out.splitlines())
+    assert summary["type"] == "summary"
+    assert error["error"]["code"] == "vanished"
+    assert port in error["error"]["message"]
+
+
+def test_a_port_with_something_else_behind_it(
+    cli: Any, image_model: Path, images: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(SocketTransport, "patience", 0.5)
+    with serving(echo) as port:
+        assert_clear(cli("run", image_model, images, "--port", port), 4, port, "no edgespike board")
 
 
 # ---- how errors are told ----------------------------------------------------
