@@ -114,7 +114,7 @@ _HINTS = {
     "model-crc": "copy the file again, in binary mode",
     "self-test": "the model and this machine do not agree: please report it",
     "arena-too-small": "choose a smaller model or a board with more RAM",
-    "event-time": "sort the events by time",
+    "event-time": "sort events by time; from one to the next it is at most 2**31 - 1 ticks",
     "event-range": "crop or rescale the events to the sensor that the model was made for",
     "event-value": "check the scale of the input",
     "tick-full": "use shorter ticks, or thin out the events",
@@ -316,7 +316,7 @@ cdef class Network:
             status = es_net_advance(&self.net, to_tick)
         self.busy = False
         if status == ES_ERR_TIME:
-            raise error_of(status, f"tick {tick} at open tick {self.net.tick}", "ticks only grow")
+            raise error_of(status, f"tick {tick} at open tick {self.net.tick}")
         return checked(status) == ES_WINDOW
 
     def finish(self):

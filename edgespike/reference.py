@@ -39,6 +39,8 @@ __all__ = ["ReferenceNetwork", "fan_out", "project"]
 
 Values = NDArray[np.int64]
 
+TICKS = 1 << 32  # events name ticks modulo this; half of it ahead is later, the other half earlier
+
 
 # ---- projections ------------------------------------------------------------
 
@@ -235,19 +237,17 @@ class ReferenceNetwork:
         for number, event in enumerate(events):
             tick, x, y, channel, value = (int(field) for field in event)
             place = f"event {number} (tick {tick}, x {x}, y {y}, channel {channel}, value {value})"
-            self._check_place(place, tick, x, y, channel)
-            if self._advance(tick):
-                return number, True
-            self._check_value(place, x, y, channel, value)
+            tick = self._counted_on(tick, f"{place} goes back: tick {self.tick % TICKS} is open")
+            self._check_place(place, x, y, channel)
+            if self._leaves_window(tick):
+                return number, self._advance(tick)
+            self._check_value(place, tick, x, y, channel, value)
+            self._advance(tick)
             self._take(x, y, channel, value)
             self.input_events += 1
         return len(events), False
 
-    def _check_place(self, place: str, tick: int, x: int, y: int, channel: int) -> None:
-        if tick < self.tick:
-            raise DataError(
-                f"{place} goes back: tick {self.tick} is open", "sort events by time", "event-time"
-            )
+    def _check_place(self, place: str, x: int, y: int, channel: int) -> None:
         height, width, channels = self.graph.populations[0].shape
         channels = 2 if self.graph.input.event_counts else channels
         if x >= width or y >= height or channel >= channels:
@@ -257,7 +257,7 @@ class ReferenceNetwork:
                 "event-range",
             )
 
-    def _check_value(self, place: str, x: int, y: int, channel: int, value: int) -> None:
+    def _check_value(self, place: str, tick: int, x: int, y: int, channel: int, value: int) -> None:
         neuron = self.graph.populations[0].neuron
         if self.graph.input.event_counts:
             fits = value >= 1
@@ -266,7 +266,8 @@ class ReferenceNetwork:
         else:
             assert isinstance(neuron, SpikeInput)
             fits = neuron.value_min <= value <= neuron.value_max
-            if fits and self.tick_input + abs(value) > neuron.budget:
+            spent = self.tick_input if tick == self.tick else 0
+            if fits and spent + abs(value) > neuron.budget:
                 raise DataError(
                     f"{place} exceeds what the overflow proof allows in one tick",
                     "use shorter ticks",
@@ -304,10 +305,7 @@ class ReferenceNetwork:
             True when it stopped at the end of a window: read the output, call again.
         """
         self._require_open()
-        if tick < self.tick:
-            raise DataError(
-                f"tick {tick} lies before the open tick {self.tick}", "ticks only grow", "event-time"
-            )
+        tick = self._counted_on(tick, f"tick {tick} lies before the open tick {self.tick % TICKS}")
         return self._advance(tick)
 
     def finish(self) -> None:
@@ -322,21 +320,34 @@ class ReferenceNetwork:
         if self.status == "finished":
             raise UsageError("the sample is finished", "reset before the next one", "state")
 
-    def _advance(self, tick: int) -> bool:
-        window_ticks = self.graph.input.window_ticks
-        if self.status == "window" and tick >= self.tick:
+    def _counted_on(self, tick: int, message: str) -> int:
+        """A 32-bit tick, which wraps around, as a number of ticks since reset."""
+        ahead = (tick - self.tick) % TICKS
+        if ahead >= TICKS // 2:
+            hint = "sort events by time; from one to the next it is at most 2**31 - 1 ticks"
+            raise DataError(message, hint, "event-time")
+        return self.tick + ahead
+
+    def _leaves_window(self, tick: int) -> bool:
+        """Whether a tick lies behind the open window; opens the next one if none is."""
+        if self.status == "window":
             self._start_window()
+        window_ticks = self.graph.input.window_ticks
+        return bool(window_ticks) and tick - self.window_start >= window_ticks
+
+    def _advance(self, tick: int) -> bool:
+        """Close the ticks before `tick`, or those of the window if it lies behind it: then True."""
+        leaves = self._leaves_window(tick)
+        if leaves:
+            tick = self.window_start + self.graph.input.window_ticks
         while self.tick < tick:
-            at_rest = self._close_tick()
-            if at_rest:  # nothing moves: every further tick is like this one
-                end = min(tick, self.window_start + window_ticks) if window_ticks else tick
-                self.ticks += end - self.tick
-                self.tick = end
-            if window_ticks and self.tick - self.window_start == window_ticks:
-                self.status = "window"
-                self.windows += 1
-                return True
-        return False
+            if self._close_tick():  # nothing moves: every further tick is like this one
+                self.ticks += tick - self.tick
+                self.tick = tick
+        if leaves:
+            self.status = "window"
+            self.windows += 1
+        return leaves
 
     def _close_tick(self) -> bool:
         """Evaluate all populations; whether the tick left everything as it was."""
