@@ -7,7 +7,7 @@ stepped is each framework's own. A `Profile` says it; nothing is guessed.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -84,7 +84,7 @@ def choose_profile(
             "choose a dt of 1e-6 seconds or a multiple of it",
             "profile",
         )
-    return profile
+    return replace(profile, dt=round(ticks) / 1e6)
 
 
 def _explain(name: str) -> str:

@@ -116,7 +116,14 @@ def read_nir(path: str | Path) -> FloatNetwork:
     builder = _Builder(path)
     for name in order:
         arriving = [builder.signals[source] for source, target in edges if target == name]
-        builder.add(name, types[name], nodes[name], arriving)
+        try:
+            builder.add(name, types[name], nodes[name], arriving)
+        except (TypeError, ValueError, OverflowError) as error:  # a parameter is no number, or too many
+            raise ModelError(
+                f"{path}: a parameter of node {name!r} is malformed: {str(error).splitlines()[0]}",
+                "export the network again",
+                "nir-parameter",
+            ) from error
     return builder.network()
 
 
@@ -147,7 +154,7 @@ def _read_outline(path: Path) -> tuple[dict[str, str], list[tuple[str, str]]]:
             "export the network with nir.write",
             "not-nir",
         ) from error
-    return types, list(dict.fromkeys(edges))
+    return types, edges
 
 
 def _text(value: Any) -> str:
@@ -174,6 +181,11 @@ def _check_outline(path: Path, types: dict[str, str], edges: list[tuple[str, str
             f"{path}: edges lead to nodes that do not exist: {_names(missing)}",
             "export the network again",
             "nir-edge",
+        )
+    twice = sorted({f"{source} -> {target}" for source, target in edges if edges.count((source, target)) > 1})
+    if twice:
+        raise ModelError(
+            f"{path}: edges appear twice: {', '.join(twice)}", "export the network again", "nir-edge"
         )
     problems = []
     by_type: dict[str, list[str]] = {}

@@ -46,6 +46,7 @@ def test_gain_goes_with_the_decay() -> None:
     assert choose_profile(1e-3, "zero", "gt").gain == "exact"
     assert choose_profile(1e-3, "zero", "gt", "euler").gain == "euler"
     assert choose_profile(1e-4, "zero", "gt", "euler").tick_us == 100
+    assert choose_profile(100 * 1e-6, "zero", "gt").dt == 1e-4
 
 
 def test_an_euler_step_longer_than_tau(chain: Save) -> None:

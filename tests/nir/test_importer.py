@@ -203,6 +203,21 @@ def test_edges_to_nodes_that_do_not_exist(save: Save) -> None:
     refuse(path, "'hidden'", "'outptu'")
 
 
+def test_edges_that_appear_twice(save: Save) -> None:
+    nodes = {"input": nir.Input(np.array([3])), "spike": lif(), "output": nir.Output(np.array([3]))}
+    path = save(nodes, [("input", "spike"), ("input", "spike"), ("spike", "output")])
+    refuse(path, "input -> spike", "twice")
+
+
+@pytest.mark.parametrize(("key", "value"), [("stride", [1, 1, 1]), ("groups", [1, 2]), ("weight", "many")])
+def test_parameters_of_a_strange_kind(chain: Save, key: str, value: Any) -> None:
+    path = chain((2, 6, 6), (3,), layer=conv(2, 3, (3, 3), input_shape=(6, 6)), spike=lif())
+    with h5py.File(path, "a") as file:
+        del file[f"node/nodes/layer/{key}"]
+        file[f"node/nodes/layer/{key}"] = value
+    refuse(path, str(path))
+
+
 def test_loops_are_refused(save: Save) -> None:
     nodes = {"input": nir.Input(np.array([3])), "spike": lif(), "back": linear(3, 3)}
     nodes["output"] = nir.Output(np.array([3]))
