@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
 import sys
 from collections.abc import Callable, Generator
 from importlib.machinery import PathFinder
@@ -67,6 +68,13 @@ def arm_gcc() -> str:
     _need(program, f"arm-none-eabi-gcc is not installed (apt install {packages})")
     assert program
     return program
+
+
+@pytest.fixture(scope="session")
+def firmware(qemu: str, arm_gcc: str) -> Path:
+    """The firmware for QEMU's Cortex-M4 board, built from source."""
+    subprocess.run(["make", "--silent", "-C", str(ROOT / "firmware")], check=True)
+    return ROOT / "firmware" / "build" / "mps2-an386" / "edgespike.elf"
 
 
 def _fail_if_skipped(report: pytest.TestReport | pytest.CollectReport) -> None:
