@@ -29,7 +29,7 @@ from edgespike.errors import BudgetError, DataError, DeviceError, MismatchError,
 from edgespike.events import make_events
 from edgespike.link.transports import SocketTransport
 
-PROGRAM = [sys.executable, "-m", "edgespike"]
+PROGRAM = [sys.executable, "-P", "-m", "edgespike"]
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(Path(edgespike.__file__).parents[1])}
 
 

@@ -38,7 +38,7 @@ def on_terminal(command: list[Any], **environment: str) -> bytes:
     """What a command shows on a terminal of 80 columns."""
     ours, theirs = pty.openpty()
     child = subprocess.Popen(
-        [sys.executable, "-m", "edgespike", *map(str, command)],
+        [sys.executable, "-P", "-m", "edgespike", *map(str, command)],
         stdout=theirs,
         stderr=theirs,
         env={**ENVIRONMENT, "TERM": "xterm-256color", "COLUMNS": "80", **environment},
@@ -86,7 +86,7 @@ def test_colour_where_it_is_wanted(commands: dict[str, list[Any]]) -> None:
 
 
 def test_a_terminal_without_unicode(commands: dict[str, list[Any]]) -> None:
-    command = [sys.executable, "-m", "edgespike", *map(str, commands["inspect"])]
+    command = [sys.executable, "-P", "-m", "edgespike", *map(str, commands["inspect"])]
     done = subprocess.run(command, env={**ENVIRONMENT, "PYTHONIOENCODING": "ascii"}, capture_output=True)
     assert done.returncode == 0, done.stderr
     assert done.stdout.isascii()
