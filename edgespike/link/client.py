@@ -295,16 +295,12 @@ class DeviceClient:
         self._ask_stats(clear=True)
 
     def _ask_stats(self, clear: bool) -> dict[str, Any]:
-        stats: dict[str, Any] = {}
         populations: list[dict[str, int]] = []
         while True:
             request = struct.pack("<HBB", len(populations), clear, 0)
-            payload = self._connection.request(FrameType.STATS, request).payload
-            fields = _STATS.unpack_from(payload)
-            stats.update(zip(_STATS_NAMES, fields, strict=False))
-            total, _, here, _ = fields[-4:]
-            counts = struct.unpack_from(f"<{2 * here}Q", payload, _STATS.size)
-            populations += [{"events": counts[2 * i], "synops": counts[2 * i + 1]} for i in range(here)]
+            answer = self._connection.request(FrameType.STATS, request)
+            stats, total, here = self._connection.parse(_parse_stats, answer)
+            populations += here
             if not here or len(populations) >= total:
                 return stats | {"populations": populations}
 
@@ -407,3 +403,12 @@ class DeviceClient:
             in_flight=stream.outgoing.in_flight,
             window=stream.outgoing.window,
         )
+
+
+def _parse_stats(payload: bytes) -> tuple[dict[str, Any], int, list[dict[str, int]]]:
+    """Counts in all, how many populations there are, and the counts of those that are told here."""
+    fields = _STATS.unpack_from(payload)
+    total, _, here, _ = fields[-4:]
+    pairs = struct.iter_unpack("<2Q", payload[_STATS.size : _STATS.size + 16 * here])
+    rows = [{"events": events, "synops": synops} for events, synops in pairs]
+    return dict(zip(_STATS_NAMES, fields, strict=False)), total, rows

@@ -6,15 +6,16 @@ import random
 import struct
 import time
 from collections.abc import Callable
+from typing import TypeVar
 
 from edgespike import _link
-from edgespike._core import error_of
 from edgespike.errors import DeviceError
 from edgespike.link.messages import GREATEST_PAYLOAD, ErrorReport, Flag, Frame, FrameType, HelloInfo
 from edgespike.link.transports import Transport
 
 LONGEST_RETRY = 2.0  # seconds
 _MALFORMED = (struct.error, ValueError)
+Parsed = TypeVar("Parsed")
 
 
 class Connection:
@@ -79,11 +80,21 @@ class Connection:
             else:
                 self.on_frame(frame)
         except _MALFORMED as error:
-            raise DeviceError(
-                f"the board at {self.name} sent a malformed frame of type {frame.type}: {error}",
-                "update the board's firmware, or edgespike",
-                "frame",
-            ) from None
+            raise self._malformed(frame, error) from None
+
+    def parse(self, parser: Callable[[bytes], Parsed], frame: Frame) -> Parsed:
+        """What an answer says."""
+        try:
+            return parser(frame.payload)
+        except _MALFORMED as error:
+            raise self._malformed(frame, error) from None
+
+    def _malformed(self, frame: Frame, error: Exception) -> DeviceError:
+        return DeviceError(
+            f"the board at {self.name} sent a malformed frame of type {frame.type}: {error}",
+            "update the board's firmware, or edgespike",
+            "frame",
+        )
 
     def _check_version(self, frame: Frame) -> None:
         if frame.type == FrameType.HELLO and frame.flags & Flag.RESPONSE and len(frame.payload) >= 2:
@@ -149,10 +160,6 @@ class Connection:
             "silent",
         )
 
-    def refused(self, code: int, what: str) -> Exception:
-        """The error for a command that the board refused."""
-        return error_of(code, f"the board at {self.name} refused {what}")
-
     # ---- greeting
 
     def hello(self) -> HelloInfo:
@@ -175,7 +182,7 @@ class Connection:
             del received[4096:]
             answer = self.take_answer()
             if answer is not None and answer.type == FrameType.HELLO and answer.word == number:
-                self._info = HelloInfo.parse(answer.payload)
+                self._info = self.parse(HelloInfo.parse, answer)
                 return self._info
         raise self._no_board(bytes(received), request)
 

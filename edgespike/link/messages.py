@@ -10,7 +10,7 @@ from typing import NamedTuple, Self
 import numpy as np
 from numpy.typing import NDArray
 
-GREATEST_PAYLOAD = 4096
+LEAST_PAYLOAD, GREATEST_PAYLOAD = 128, 4096
 
 
 class FrameType(IntEnum):
@@ -99,12 +99,14 @@ class HelloInfo:
 
     @classmethod
     def parse(cls, payload: bytes) -> Self:
-        """Raises struct.error when the payload is too short."""
+        """Raises struct.error or ValueError when this is no HELLO."""
         fields = cls._LAYOUT.unpack_from(payload)
         name_bytes = fields[7]
         (epoch, abilities, max_payload, slots, window, model_capacity, arena_capacity) = fields[8:15]
         (size, crc, source_hash, arena_used, plan, *shape) = fields[15:23]
         tick_us, window_ticks, scores = fields[23:]
+        if not LEAST_PAYLOAD <= max_payload <= GREATEST_PAYLOAD:
+            raise ValueError(f"frames of {max_payload} bytes")
         name = payload[cls._LAYOUT.size : cls._LAYOUT.size + name_bytes]
         return cls(
             protocol=(fields[0], fields[1]),

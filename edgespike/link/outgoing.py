@@ -6,20 +6,28 @@ from collections import deque
 
 
 class Outgoing:
-    """Stream frames until they are handled, limited by the board's receive window.
+    """Stream frames until they are handled, limited by the board's room.
 
     Lossless, a frame stays until the board has handled it; live, until it is handled or
     given up. Sequence numbers count from 0, modulo 2**16. Sizes are encoded bytes.
+
+    Args:
+        window: bytes that may be on their way.
+        result_slots: lossless: results that the board keeps until they are acknowledged.
+            A frame goes out only when those before it leave room for a result: a board
+            without room drops what comes.
     """
 
-    def __init__(self, window: int, *, lossless: bool) -> None:
+    def __init__(self, window: int, result_slots: int, *, lossless: bool) -> None:
         self.window = window
+        self.result_slots = result_slots
         self.lossless = lossless
+        self.results_due = 0  # made by all frames so far
         self.sequence = 0  # of the next frame to add
         self.in_flight = 0  # bytes
         self.sent_again = 0  # frames
         self._first = 0  # sequence number of the oldest frame here
-        self._frames: deque[bytes] = deque()
+        self._frames: deque[tuple[bytes, int]] = deque()  # and the results due before it
         self._weights: deque[int] = deque()  # of the frames that were sent, oldest first
 
     @property
@@ -37,17 +45,20 @@ class Outgoing:
         """Bytes that may be sent now; a frame may always be sent when nothing is in flight."""
         return self.window - self.in_flight
 
-    def add(self, frame: bytes) -> None:
-        """Queue an encoded frame, numbered ``sequence``."""
-        self._frames.append(frame)
+    def add(self, frame: bytes, results: int) -> None:
+        """Queue an encoded frame, numbered ``sequence``, that makes some results."""
+        self._frames.append((frame, self.results_due))
+        self.results_due += results
         self.sequence = (self.sequence + 1) & 0xFFFF
 
-    def take(self) -> bytes:
-        """The frames that may be sent now, to be sent at once."""
+    def take(self, acknowledged: int) -> bytes:
+        """The frames that may be sent now, to be sent at once. So many results are acknowledged."""
         pieces: list[bytes] = []
         while self.unsent:
-            frame = self._frames[len(self._weights)]
+            frame, due = self._frames[len(self._weights)]
             if self.in_flight and len(frame) > self.room:
+                break
+            if self.lossless and due - acknowledged >= self.result_slots:
                 break
             self._weights.append(len(frame))
             self.in_flight += len(frame)

@@ -69,10 +69,11 @@ class Stream:
         now = time.monotonic()
         self.mode = mode
         self.started = True
-        self.outgoing = Outgoing(0, lossless=mode == Mode.LOSSLESS)
+        self.outgoing = Outgoing(0, 0, lossless=mode == Mode.LOSSLESS)
         self.event_number = 0
         if not keep:
             self.sample = 0
+            self._window = 0  # of the last tick sent
         self.counts = Credit(0, 0, 0, 0, 0, 0)
         self.ready: deque[DeviceResult] = deque()
         self._discarded: Counter[tuple[int, int]] = Counter()  # by sample and window
@@ -94,12 +95,13 @@ class Stream:
         info = self.connection.info
         self.started = False
         answer = self.connection.request(FrameType.START, struct.pack("<BBH", mode, keep, 0))
-        status, boot_epoch = struct.unpack_from("<iI", answer.payload)
+        status, boot_epoch = self.connection.parse(struct.Struct("<iI").unpack_from, answer)
         self.connection.check_epoch(boot_epoch)
         if status < 0:
             raise error_of(status, f"the board at {self.connection.name}")
         self._clear(mode, keep)
         self.outgoing.window = info.window
+        self.outgoing.result_slots = info.result_slots
 
     # ---- sending
 
@@ -120,9 +122,9 @@ class Stream:
         for frame, count in _link.pack_events(some, info.input_shape, info.max_payload, *first):
             if len(frame) > room and (taken or self.outgoing.in_flight):
                 break
-            self._queue(frame)
             room -= len(frame)
             taken += count
+            self._queue(frame, self._windows_closed(int(some["tick"][taken - 1])))
         self.event_number = (self.event_number + taken) & 0xFFFFFFFF
         self._ends_with_end = False
         self._send_due()
@@ -136,10 +138,13 @@ class Stream:
     def add_control(self, type: FrameType, tick: int = 0) -> None:
         """Send ADVANCE, END_SAMPLE or READ."""
         prefix = struct.pack("<IHH", self.event_number, self.sample & 0xFFFF, 0)
-        self._queue(_link.encode_frame(type, 0, self.outgoing.sequence, tick, prefix))
+        results = self._windows_closed(tick) if type == FrameType.ADVANCE else 1
+        self._queue(_link.encode_frame(type, 0, self.outgoing.sequence, tick, prefix), results)
         self._send_due()
         self._ends_with_end = type == FrameType.END_SAMPLE
-        self.sample += self._ends_with_end
+        if type == FrameType.END_SAMPLE:
+            self.sample += 1
+            self._window = 0
 
     def discard(self, events: NDArray[Any]) -> None:
         """Count events of the open sample that this host drops; their windows' results say so."""
@@ -149,10 +154,18 @@ class Stream:
             self._discarded[self.sample, int(window)] += int(count)
         self.lost_at_sender += len(events)
 
-    def _queue(self, frame: bytes) -> None:
+    def _windows_closed(self, tick: int) -> int:
+        """How many windows end on the way to a tick."""
+        ticks = self.connection.info.window_ticks
+        before = self._window
+        if ticks:
+            self._window = max(before, tick // ticks)
+        return self._window - before
+
+    def _queue(self, frame: bytes, results: int) -> None:
         if self.outgoing.empty:
             self._moved_at = time.monotonic()
-        self.outgoing.add(frame)
+        self.outgoing.add(frame, results)
 
     def _send_due(self) -> None:
         """Send what may be sent now: acknowledgements, frames, a probe."""
@@ -163,7 +176,7 @@ class Stream:
                 self._send_ping(now)
             return
         self._acknowledge()
-        frames = self.outgoing.take()
+        frames = self.outgoing.take(self._acknowledged)
         if frames:
             self.connection.send(frames, frames.count(0))
         if self._must_probe(now):
@@ -174,24 +187,27 @@ class Stream:
     def _must_probe(self, now: float) -> bool:
         if self._probe_wanted and not self.outgoing.unsent:
             return True
-        if not self.outgoing.in_flight:
-            return False
-        stalled = now - self._moved_at > self.connection.retry
-        return stalled or (self.mode == Mode.LIVE and now - self._ping_at > PROBE_SECONDS)
+        if self.mode == Mode.LOSSLESS:
+            waiting = self.outgoing.in_flight > 0 or self.outgoing.results_due > self._next_result
+        else:
+            waiting = self.outgoing.in_flight > 0
+        if waiting and now - self._moved_at > self.connection.retry:
+            return True
+        return self.mode == Mode.LIVE and waiting and now - self._ping_at > PROBE_SECONDS
 
     def _send_ping(self, now: float) -> None:
         self._ping = self.connection.next_request()
         self._ping_at = now
         self._acknowledged = self._next_result
-        self.connection.send(
-            _link.encode_frame(FrameType.PING, 0, 0, self._ping, struct.pack("<I", self._next_result))
-        )
+        self.connection.send(_link.encode_frame(FrameType.PING, 0, 0, self._ping, self._result_wanted()))
+
+    def _result_wanted(self) -> bytes:
+        return struct.pack("<I", self._next_result & 0xFFFFFFFF)
 
     def _acknowledge(self) -> None:
         """Let the board forget results, before half of its room for them is used up."""
-        here = (self._next_result - self._acknowledged) & 0xFFFFFFFF
-        if self.started and here >= max(1, self.connection.info.result_slots // 2):
-            frame = _link.encode_frame(FrameType.CREDIT, 0, 0, 0, struct.pack("<I", self._next_result))
+        if self.started and self._next_result - self._acknowledged >= max(1, self.outgoing.result_slots // 2):
+            frame = _link.encode_frame(FrameType.CREDIT, 0, 0, 0, self._result_wanted())
             self.connection.send(frame)
             self.outgoing.weigh(len(frame))
             self._acknowledged = self._next_result
@@ -288,24 +304,22 @@ class Stream:
         self.outgoing.settle(frame.sequence)
         self._tail_lost = self.mode == Mode.LIVE and frame.sequence != self.outgoing.sequence
         self.sent_again += self.outgoing.sent_again - before
-        self._probe_wanted = False
-        missing = (self.counts.next_result - self._next_result) & 0xFFFFFFFF
-        if 0 < missing < _HALF:
-            self._give_up_results(missing)
+        made = (self.counts.next_result - self._next_result) & 0xFFFFFFFF
+        self._give_up_results(made - self.outgoing.result_slots)
+        # What the board still keeps was sent before this answer, and if missing lost once more.
+        self._probe_wanted = self.counts.next_result != self._next_result & 0xFFFFFFFF
 
-    def _give_up_results(self, missing: int) -> None:
-        """All that the board still has of its results was sent before it answered a probe."""
-        if self.mode == Mode.LOSSLESS:
-            self._probe_wanted = True  # it keeps them: ask again
-            return
-        for number in range(self._next_result, self._next_result + missing):
+    def _give_up_results(self, count: int) -> None:
+        """The board has overwritten the oldest results that are missing here; never when lossless."""
+        for number in range(self._next_result, self._next_result + count):
             result = self._arrived.pop(number & 0xFFFFFFFF, None)
             if result is None:
                 self._assembler.forget(number & 0xFFFFFFFF)
                 self.results_lost += 1
             else:
                 self._deliver(result)
-        self._next_result = (self._next_result + missing) & 0xFFFFFFFF
+        self._next_result += max(0, count)
+        self._deliver_arrived()
 
     def _handle_result(self, frame: Frame) -> None:
         part = ResultPart.parse(frame)
@@ -317,11 +331,14 @@ class Stream:
             return
         self._moved_at = time.monotonic()
         self._arrived[result.number] = result
-        while self._next_result in self._arrived:
-            self._deliver(self._arrived.pop(self._next_result))
-            self._next_result = (self._next_result + 1) & 0xFFFFFFFF
+        self._deliver_arrived()
         if self._arrived:
             self._probe_wanted = True
+
+    def _deliver_arrived(self) -> None:
+        while (self._next_result & 0xFFFFFFFF) in self._arrived:
+            self._deliver(self._arrived.pop(self._next_result & 0xFFFFFFFF))
+            self._next_result += 1
 
     def _deliver(self, result: DeviceResult) -> None:
         sample = self.sample - ((self.sample - result.sample) & 0xFFFF)

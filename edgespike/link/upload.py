@@ -52,7 +52,7 @@ def _upload(connection: Connection, data: bytes, progress: Progress | None) -> N
     frame = connection.request(
         FrameType.MODEL_END, identity, timeout=max(SELF_TEST_SECONDS, connection.timeout)
     )
-    answer = UploadAnswer.parse(frame.payload)
+    answer = connection.parse(UploadAnswer.parse, frame)
     if answer.status < 0:
         raise _refusal(connection, answer)
     connection.hello()
@@ -87,7 +87,8 @@ def _send_model(connection: Connection, data: bytes, identity: bytes, progress: 
 
 def _begin(connection: Connection, identity: bytes) -> int:
     """The offset that the board wants next. Whatever was sent before has arrived then, or is lost."""
-    answer = UploadAnswer.parse(connection.request(FrameType.MODEL_BEGIN, identity).payload)
+    frame = connection.request(FrameType.MODEL_BEGIN, identity)
+    answer = connection.parse(UploadAnswer.parse, frame)
     if answer.status < 0:
         raise _refusal(connection, answer)
     return answer.next_offset
