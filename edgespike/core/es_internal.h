@@ -251,11 +251,20 @@ static inline const es_projection *es_first_incoming(const es_model *model, uint
 
 /* ---- kernels (es_kernel.c) --------------------------------------------- */
 
-/* accumulators[i] += weights[i] * value, modulo 2^32 or 2^16. */
-void es_add_weights_32(uint32_t *restrict accumulators, const int8_t *restrict weights, uint32_t value,
-                       uint32_t count);
-void es_add_weights_16(uint16_t *restrict accumulators, const int8_t *restrict weights, uint32_t value,
-                       uint32_t count);
+/* What one event adds: a weight vector, which begins at weights + vector, times a value. */
+typedef struct es_term {
+    uint32_t vector;
+    uint32_t value;
+} es_term;
+
+/* accumulators[0 .. length - 1] += the sum of the terms, modulo 2^32 or 2^16. Values
+ * of the first two are 16-bit numbers with a sign. */
+void es_add_vectors_32(uint32_t *accumulators, const int8_t *weights, const es_term *terms, uint32_t term_count,
+                       uint32_t length);
+void es_add_vectors_16(uint16_t *accumulators, const int8_t *weights, const es_term *terms, uint32_t term_count,
+                       uint32_t length);
+void es_add_wide_vectors_32(uint32_t *restrict accumulators, const int8_t *restrict weights,
+                            const es_term *restrict terms, uint32_t term_count, uint32_t length);
 
 /* maxima[i] = max(maxima[i], values[i]). */
 void es_maximum_8(uint16_t *restrict maxima, const uint8_t *restrict values, uint32_t count);
@@ -264,7 +273,7 @@ void es_maximum_16(uint16_t *restrict maxima, const uint16_t *restrict values, u
 /* ---- projections (es_project.c) ---------------------------------------- */
 
 /* The channels of a pixel are evaluated in groups of at most this many. */
-#define ES_GROUP 64
+#define ES_GROUP 32
 
 /* What neurons of one pixel send at once. */
 typedef struct es_pixel_events {

@@ -43,19 +43,44 @@ static void add(const es_target *target, uint32_t neuron, uint32_t value)
     }
 }
 
-/* Adds one event's weight vector to targets that lie together. */
-static void add_vector(const es_target *target, uint32_t neuron, const int8_t *weights, uint32_t value,
-                       uint32_t length)
-{
-    if (target->population->accumulator_bytes == 2)
-        es_add_weights_16((uint16_t *)(void *)target->accumulators + neuron, weights, value, length);
-    else
-        es_add_weights_32((uint32_t *)(void *)target->accumulators + neuron, weights, value, length);
-}
-
 static uint32_t shifted(const es_projection *projection, int32_t value)
 {
     return (uint32_t)value << projection->shift;
+}
+
+/* The events of a pixel as terms; the weight vector of channel c is number
+ * c * vectors_per_channel, counted from a place that depends on the target. */
+typedef struct es_terms {
+    uint32_t count;
+    bool wide; /* some value needs more than 16 bits */
+    es_term terms[ES_GROUP];
+} es_terms;
+
+static void list_terms(es_terms *list, const es_projection *projection, const es_pixel_events *events,
+                       uint32_t vectors_per_channel)
+{
+    list->count = events->count;
+    list->wide = false;
+    for (uint32_t i = 0; i < events->count; i++) {
+        uint32_t value = shifted(projection, events->values[i]);
+        list->terms[i].vector = events->channels[i] * vectors_per_channel * projection->weight_stride;
+        list->terms[i].value = value;
+        list->wide = list->wide || value + 0x8000u > UINT16_MAX;
+    }
+}
+
+/* Adds terms to `length` targets that lie together. */
+static void add_terms(const es_target *target, uint32_t neuron, const int8_t *weights, const es_terms *list,
+                      uint32_t first, uint32_t count, uint32_t length)
+{
+    const es_term *terms = list->terms + first;
+
+    if (target->population->accumulator_bytes == 2)
+        es_add_vectors_16((uint16_t *)(void *)target->accumulators + neuron, weights, terms, count, length);
+    else if (list->wide)
+        es_add_wide_vectors_32((uint32_t *)(void *)target->accumulators + neuron, weights, terms, count, length);
+    else
+        es_add_vectors_32((uint32_t *)(void *)target->accumulators + neuron, weights, terms, count, length);
 }
 
 /* ---- kernel windows ---------------------------------------------------- */
@@ -133,16 +158,32 @@ static uint32_t project_dense(es_net *net, const es_projection *projection, cons
     const es_population *source = &net->model->populations[projection->source];
     const int8_t *weights = (const int8_t *)net->model->weights + projection->weight_offset;
     es_target target = target_of(net, projection);
-    uint32_t pixel = events->y * source->width + events->x;
     uint32_t length = target.population->channels;
+    size_t first = (size_t)(events->y * source->width + events->x) * source->channels;
+    es_terms list;
 
     touch(net, &target, 0);
-    for (uint32_t i = 0; i < events->count; i++) {
-        uint32_t vector = pixel * source->channels + events->channels[i];
-        add_vector(&target, 0, weights + (size_t)vector * projection->weight_stride,
-                   shifted(projection, events->values[i]), length);
-    }
+    list_terms(&list, projection, events, 1);
+    add_terms(&target, 0, weights + first * projection->weight_stride, &list, 0, list.count, length);
     return events->count * length;
+}
+
+/* What the events of a pixel add to one target pixel. */
+static void convolve(const es_target *target, uint32_t pixel, const es_projection *projection,
+                     const int8_t *weights, const es_pixel_events *events, const es_terms *list,
+                     uint32_t group_size)
+{
+    uint32_t channels = target->population->channels;
+    uint32_t length = channels / projection->groups;
+
+    if (projection->groups == 1) {
+        add_terms(target, pixel * channels, weights, list, 0, list->count, channels);
+        return;
+    }
+    for (uint32_t i = 0; i < list->count; i++) {
+        uint32_t group = events->channels[i] / group_size;
+        add_terms(target, pixel * channels + group * length, weights, list, i, 1, length);
+    }
 }
 
 static uint32_t project_convolution(es_net *net, const es_projection *projection,
@@ -150,13 +191,12 @@ static uint32_t project_convolution(es_net *net, const es_projection *projection
 {
     const int8_t *weights = (const int8_t *)net->model->weights + projection->weight_offset;
     es_target target = target_of(net, projection);
-    uint32_t channels = target.population->channels;
-    uint32_t length = channels / projection->groups;
     uint32_t group_size = net->model->populations[projection->source].channels / projection->groups;
-    uint32_t area = (uint32_t)projection->kernel[DOWN] * projection->kernel[ACROSS];
-    uint32_t reached = 0;
+    uint32_t pixels = 0;
+    es_terms list;
     es_taps down, across;
 
+    list_terms(&list, projection, events, (uint32_t)projection->kernel[DOWN] * projection->kernel[ACROSS]);
     for (bool row = first_tap(&down, projection, DOWN, events->y, target.population->height); row;
          row = next_tap(&down)) {
         for (bool column = first_tap(&across, projection, ACROSS, events->x, target.population->width);
@@ -164,18 +204,12 @@ static uint32_t project_convolution(es_net *net, const es_projection *projection
             uint32_t pixel = down.target * target.population->width + across.target;
             uint32_t position = down.position * projection->kernel[ACROSS] + across.position;
             touch(net, &target, pixel);
-            for (uint32_t i = 0; i < events->count; i++) {
-                uint32_t channel = events->channels[i];
-                uint32_t group = projection->groups == 1 ? 0 : channel / group_size;
-                uint32_t vector = channel * area + position;
-                add_vector(&target, pixel * channels + group * length,
-                           weights + (size_t)vector * projection->weight_stride,
-                           shifted(projection, events->values[i]), length);
-            }
-            reached += events->count * length;
+            convolve(&target, pixel, projection, weights + (size_t)position * projection->weight_stride, events,
+                     &list, group_size);
+            pixels++;
         }
     }
-    return reached;
+    return pixels * events->count * (target.population->channels / projection->groups);
 }
 
 static uint32_t project_sum_pool(es_net *net, const es_projection *projection, const es_pixel_events *events)

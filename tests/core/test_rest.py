@@ -58,7 +58,8 @@ def convolved(connection: Convolution, ky: int, kx: int, pixel: Array) -> Array:
 def weighted_sum(projection: Projection, levels: Array, shape: Shape) -> Array:
     connection = projection.connection
     if isinstance(connection, Dense):
-        return np.asarray(levels.reshape(-1) @ connection.weight.astype(np.int64)).reshape(shape)
+        product: Array = levels.reshape(-1) @ connection.weight.astype(np.int64)
+        return product.reshape(shape)
     if isinstance(connection, OneToOne):
         return levels * connection.weight.astype(np.int64)
     total = np.zeros(shape, np.int64)
@@ -74,7 +75,7 @@ def weighted_sum(projection: Projection, levels: Array, shape: Shape) -> Array:
 def summed(graph: Graph, population: int, levels: list[Array]) -> Array:
     shape = graph.populations[population].shape
     parts = [weighted_sum(p, levels[p.source], shape) for p in graph.incoming(population)]
-    return np.sum(parts, axis=0, dtype=np.int64)
+    return np.asarray(np.sum(parts, axis=0, dtype=np.int64))
 
 
 def dense(graph: Graph, input_levels: Array) -> list[Array]:
