@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
@@ -136,12 +137,15 @@ def _tensors(path: Path) -> tuple[NDArray[Any], NDArray[Any] | None] | None:
 
 
 def as_batch(values: NDArray[Any], expected: TensorInfo) -> NDArray[Any]:
-    """Adds a batch axis and axes of length 1 where they are missing."""
+    """The values in the network's shape, (samples, ...).
+
+    The batch axis and axes of length 1 may be missing, and an image with one channel may be
+    flat or not, as in calibration data.
+    """
     fixed = tuple(size for size in expected.shape if size is not None)
     free = len(expected.shape) - len(fixed)
-    long = [size for size in fixed if size != 1]
     for lead in (free, free - 1):
-        if [size for size in values.shape[lead:] if size != 1] == long and values.ndim >= lead:
+        if values.ndim >= lead and same_sizes(values.shape[lead:], fixed):
             return values.reshape((1,) * (free - lead) + values.shape[:lead] + fixed)
     shown = ", ".join("any" if size is None else str(size) for size in expected.shape)
     raise DataError(
@@ -149,3 +153,10 @@ def as_batch(values: NDArray[Any], expected: TensorInfo) -> NDArray[Any]:
         "the first axis counts samples",
         "input-shape",
     )
+
+
+def same_sizes(given: tuple[int, ...], expected: tuple[int, ...]) -> bool:
+    """Whether two shapes differ in axes of length 1 only, or one is the other's image made flat."""
+    long, wanted = ([size for size in sizes if size != 1] for sizes in (given, expected))
+    one_is_flat = min(len(long), len(wanted)) == 1 and max(len(long), len(wanted)) == 2
+    return long == wanted or (one_is_flat and math.prod(long) == math.prod(wanted))
