@@ -97,14 +97,25 @@ def test_stream(cli: Any, event_model: Path, recordings: Path) -> None:
     assert check(lines[-1], "stream: summary")["accuracy"] == 1.0
 
 
-def test_stream_to_a_board(cli: Any, event_model: Path, recordings: Path) -> None:
+@pytest.mark.parametrize("kind", ["emulated", "qemu"])
+def test_stream_to_a_board(
+    cli: Any, event_model: Path, recordings: Path, kind: str, request: pytest.FixtureRequest
+) -> None:
+    port = f"qemu:{request.getfixturevalue('firmware')}" if kind == "qemu" else kind
     command = ["stream", event_model, recordings, "--speed", "max", "--json"]
     here = cli(*command).out.splitlines(keepends=True)
-    board = cli(*command, "--port", "emulated").out.splitlines(keepends=True)
+    board = cli(*command, "--port", port).out.splitlines(keepends=True)
     assert [check(line, "stream: result") for line in board[:-1]] == [json.loads(line) for line in here[:-1]]
     summary = check(board[-1], "stream: summary")
     assert summary["events"] == 400
     assert summary["link"]["lost_at_sender"] == summary["link"]["lost_on_link"] == 0
+
+
+def test_live_streams_end_too(cli: Any, event_model: Path, recordings: Path) -> None:
+    command = ["stream", event_model, recordings, "--speed", "max", "--json", "--live", "--port", "emulated"]
+    *results, last = cli(*command).out.splitlines(keepends=True)
+    assert len(results) == 4
+    check(last, "stream: summary")
 
 
 def test_convert(cli: Any, network: Path, images: Path, tmp_path: Path) -> None:
