@@ -30,7 +30,7 @@ from edgespike.convert.report import Report, dense_macs, layer_reports, memory, 
 from edgespike.convert.self_test import golden_self_test
 from edgespike.errors import UsageError
 from edgespike.graph import Graph, InputSpec, LevelInput
-from edgespike.importers.network import Network
+from edgespike.importers.network import Float, Network
 from edgespike.importers.onnx import read_onnx
 
 QUANTIZATION_SAMPLES = 1024
@@ -103,22 +103,23 @@ def convert_onnx(
 
 def levels_of_input(
     network: Network, x: NDArray[Any], events: EventOptions | None
-) -> tuple[InputSpec, LevelInput, float, State]:
-    """The graph's input, the real size of its levels, and the samples as levels of its neurons."""
+) -> tuple[InputSpec, LevelInput, Float, State]:
+    """The graph's input, the real size of its levels by channel, and the samples as levels of its neurons."""
     layout = network.input
-    moved = x.reshape(len(x), *layout.grid).transpose(0, *(axis + 1 for axis in layout.axes))
+    grid = x.reshape(len(x), *layout.grid).transpose(0, *(axis + 1 for axis in layout.axes))
+    channels = grid.shape[-1]
     if events is not None:
         check_layout(events, layout, network.layers[0].shape)
-        counts = event_counts(events, moved)
+        counts = event_counts(events, grid)
         saturation = saturation_of(events, counts)
         real = real_table(events, layout, saturation)
-        scale, low, high = input_scale(real)
-        table = quantize_input(real, scale, low, high)
-        levels = table[np.arange(events.channels), np.minimum(counts, saturation)]
+        scale, low, high = input_scale(real.T)
+        table = quantize_input(real.T, scale, low, high).T
+        levels = table[np.arange(channels), np.minimum(counts, saturation)]
         return input_spec(events, saturation, table), LevelInput(low, high), scale, levels
-    known = moved if moved.dtype != np.uint8 else np.concatenate([moved, full_range(moved)])
-    scale, low, high = input_scale(known * layout.multiply + layout.add)
-    levels = quantize_input(moved.astype(np.float64) * layout.multiply + layout.add, scale, low, high)
+    known = grid if grid.dtype != np.uint8 else np.concatenate([grid, full_range(grid)])
+    scale, low, high = input_scale((known * layout.multiply + layout.add).reshape(-1, channels))
+    levels = quantize_input(grid.astype(np.float64) * layout.multiply + layout.add, scale, low, high)
     return InputSpec(), LevelInput(low, high), scale, levels
 
 
@@ -143,17 +144,16 @@ def metadata(
 ) -> dict[str, Any]:
     """The keys of docs/metadata.md."""
     layout, output = network.input, network.output
-    arithmetic = {
-        key: float(values[0]) if (values == values[0]).all() else values.tolist()
-        for key, values in (("multiply", layout.multiply), ("add", layout.add))
-    }
+    scale = quantized.scales[0]
+    own = (scale != scale[0]).any()  # by channel: the arithmetic brings all to levels of 1
     described: dict[str, Any] = {
         "name": layout.name,
         "shape": list(layout.shape),
         "grid": list(layout.grid),
         "axes": list(layout.axes),
-        **arithmetic,
-        "scale": quantized.scales[0],
+        "multiply": plain(layout.multiply / scale if own else layout.multiply),
+        "add": plain(layout.add / scale if own else layout.add),
+        "scale": 1.0 if own else float(scale[0]),
     }
     if events is not None:
         described["event_scale"] = events.event_scale
@@ -165,12 +165,17 @@ def metadata(
             "name": output.name,
             "shape": list(output.shape),
             "axes": list(output.axes),
-            "scale": quantized.scales[-1],
+            "scale": float(quantized.scales[-1][0]),
             "transform": output.transform,
         },
         "populations": [population.name for population in quantized.populations],
         "classes": None if classes is None else list(classes),
     }
+
+
+def plain(values: Float) -> float | list[float]:
+    """A number where all channels have the same, else a list."""
+    return float(values[0]) if (values == values[0]).all() else values.tolist()
 
 
 # ---- comparison ------------------------------------------------------------------

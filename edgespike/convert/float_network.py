@@ -60,7 +60,7 @@ class FloatNetwork:
                 yield (
                     slice(start, samples.stop),
                     [
-                        column[:, layer.probe.order].reshape(count, *layer.shape)
+                        layer.probe.read(column).reshape(count, *layer.shape)
                         for column, layer in zip(columns, layers, strict=True)
                     ],
                 )

@@ -82,11 +82,22 @@ class Link:
 class Probe:
     """Where the source network has the values of a layer.
 
-    ``order[i]`` is the position of neuron ``i`` in the flattened tensor of one sample.
+    ``order[i]`` is the position of neuron ``i`` in the flattened tensor of one sample. What
+    stands there is ``neuron * multiply + add`` (arrays by neuron; None: the neuron itself).
     """
 
     tensor: str
     order: NDArray[np.int64]
+    multiply: Float | None = None
+    add: Float | None = None
+
+    def read(self, values: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Neurons (samples, neurons) from the flattened tensor."""
+        neurons = values[:, self.order]
+        if self.multiply is None or self.add is None:
+            return neurons
+        factor = np.where(self.multiply == 0, 1.0, self.multiply)  # a neuron that nobody hears
+        return ((neurons - self.add) / factor).astype(np.float32)
 
 
 @dataclass(frozen=True)
@@ -95,7 +106,7 @@ class Layer:
 
     ``bias`` is an array of ``shape``. A max pool or an average pool is the only link of
     its layer and has no bias. Layer 0 is the input: no links, and its ``bias`` is 0.
-    ``probe`` names the tensor before the clip.
+    ``probe`` is before the clip. A max pool's clip is its source's too.
     """
 
     name: str

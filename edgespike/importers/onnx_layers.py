@@ -72,11 +72,13 @@ class View:
     """A tensor: where ``index`` is ``b * size + i`` it holds sample ``b``'s neuron ``i`` of the layer.
 
     The tensor's value is ``neuron * multiply + add``, arrays of the tensor's shape.
-    ``sole``: nothing else reads the layer. ``transform``: the softmax that has been passed.
+    ``tensor``: its name. ``sole``: nothing else reads the layer. ``transform``: the softmax
+    that has been passed.
     """
 
     layer: int
     index: Index
+    tensor: str
     sole: bool = True
     multiply: Float | None = None
     add: Float | None = None
@@ -117,7 +119,7 @@ class Builder:
         value = self.values[name]
         if not isinstance(value, View):
             raise Refused(f"its input {name} is a constant")
-        return replace(value, sole=value.sole and self.uses[name] == 1)
+        return replace(value, tensor=name, sole=value.sole and self.uses[name] == 1)
 
     def constant(self, node: Node, position: int) -> NDArray[Any] | None:
         """A constant input, or None when it is left out."""
@@ -205,26 +207,30 @@ class Builder:
     # ---- making layers
 
     def append(
-        self, node: Node, shape: Shape, links: list[Link], bias: Float | float, rows: Index, batch: int
+        self, tensor: str, shape: Shape, links: list[Link], bias: Float | float, rows: Index, batch: int
     ) -> View:
-        """Adds a layer. ``rows``: the neuron number at each place of its tensor, for one sample."""
+        """Adds a layer that makes a tensor. ``rows``: the neuron at each place of it, for one sample."""
         spread = np.array(np.broadcast_to(bias, shape), np.float64)
-        probe = Probe(node.output, np.argsort(rows.ravel()))
-        self.layers.append(Layer(node.name, shape, tuple(links), spread, probe))
+        self.layers.append(
+            Layer(tensor, shape, tuple(links), spread, Probe(tensor, np.argsort(rows.ravel())))
+        )
         samples = np.arange(batch).reshape(-1, *[1] * rows.ndim) * rows.size
-        return View(len(self.layers) - 1, rows + samples)
+        return View(len(self.layers) - 1, rows + samples, tensor)
 
-    def probe_at(self, node: Node, view: View) -> View:
-        """The view, after its numbers were moved to make up the node's output."""
-        probe = Probe(node.output, np.argsort(self.rows(view).ravel()))
-        self.layers[view.layer] = replace(self.layers[view.layer], probe=probe)
-        return view
-
-    def own_layer(self, node: Node, view: View) -> View:
+    def own_layer(self, view: View) -> View:
         """The view as a layer of its own, one to one, with what is pending worked in."""
         shape, rows = self.whole(view)
         link, bias = one_to_one(view, shape, rows)
-        return self.append(node, shape, [link], bias, rows, view.batch)
+        return self.append(view.tensor, shape, [link], bias, rows, view.batch)
+
+    def probe_at(self, tensor: str, view: View) -> View:
+        """The view, whose numbers have been moved to make up another tensor, or are pending there."""
+        order = np.argsort(self.rows(view).ravel())
+        probe = Probe(tensor, order)
+        if view.multiply is not None and view.add is not None:
+            probe = Probe(tensor, order, view.multiply[0].ravel()[order], view.add[0].ravel()[order])
+        self.layers[view.layer] = replace(self.layers[view.layer], probe=probe)
+        return replace(view, tensor=tensor)
 
 
 def channels_first(shape: Shape, dimensions: int) -> Index:
@@ -340,7 +346,7 @@ def residual(net: Builder, node: Node) -> View:
     if views[0].index.shape != views[1].index.shape:
         raise Refused(f"it broadcasts {views[0].index.shape} and {views[1].index.shape}")
     if views[0].layer == views[1].layer:
-        views[1] = net.own_layer(node, views[1])
+        views[1] = net.own_layer(views[1])
     if views[0].layer == 0:
         views.reverse()  # the input takes its layout from the other branch
     shape, rows = net.whole(views[0])
@@ -355,7 +361,7 @@ def residual(net: Builder, node: Node) -> View:
             link, addend = one_to_one(view, *net.whole(view))
             links.append(link)
             bias = bias + addend
-    return net.append(node, shape, links, bias, rows, views[0].batch)
+    return net.append(node.output, shape, links, bias, rows, views[0].batch)
 
 
 def batch_normalization(net: Builder, node: Node) -> View:
@@ -378,8 +384,10 @@ def clip(net: Builder, node: Node) -> View:
     lower, upper = value_range(net, view.layer)
     if view.multiply is None and minimum <= lower and upper <= maximum:
         return view
-    if not (view.sole and view.layer and view.multiply is None):
-        view = net.own_layer(node, view)
+    averages = any(isinstance(link.map, AveragePool) for link in net.layers[view.layer].links)
+    limits_levels = (minimum, maximum) == (0, math.inf) or not averages
+    if not (view.sole and view.layer and view.multiply is None and limits_levels):
+        view = net.own_layer(view)
     layer = net.layers[view.layer]
     minimum, maximum = max(minimum, layer.minimum), min(maximum, layer.maximum)
     net.layers[view.layer] = replace(layer, minimum=minimum, maximum=maximum)
@@ -447,9 +455,8 @@ def dense(net: Builder, node: Node, view: View, weight: Float, bias: Float) -> V
     matrix = np.zeros((net.layers[view.layer].size, weight.shape[1]))
     np.add.at(matrix, net.rows(view).ravel(), weight)
     rows = np.arange(weight.shape[1]).reshape(*places, -1)
-    return net.append(
-        node, (1, 1, weight.shape[1]), [Link(view.layer, Dense(matrix))], bias, rows, view.batch
-    )
+    link = Link(view.layer, Dense(matrix))
+    return net.append(node.output, (1, 1, weight.shape[1]), [link], bias, rows, view.batch)
 
 
 def pointwise(net: Builder, node: Node, view: View, weight: Float, bias: Float) -> View:
@@ -459,7 +466,7 @@ def pointwise(net: Builder, node: Node, view: View, weight: Float, bias: Float) 
     height, width, _ = net.grid(first)
     link = Convolution(weight[:, None, None, :], (1, 1), (1, 1), (0, 0), 1)
     result = convolved(net, node, first, (height, width, weight.shape[1]), link, bias)
-    return net.probe_at(node, result.moved(lambda array: np.moveaxis(array, 1, last)))
+    return net.probe_at(node.output, result.moved(lambda array: np.moveaxis(array, 1, last)))
 
 
 def convolution(net: Builder, node: Node) -> View:
@@ -495,7 +502,7 @@ def convolved(net: Builder, node: Node, view: View, shape: Shape, link: Convolut
         bias = bias + shift[0]
         link = replace(link, weight=link.weight * factor[:, None, None, None])
     rows = channels_first(shape, view.index.ndim)
-    return net.append(node, shape, [Link(view.layer, link)], bias, rows, view.batch)
+    return net.append(node.output, shape, [Link(view.layer, link)], bias, rows, view.batch)
 
 
 # ---- pools -------------------------------------------------------------------
@@ -589,7 +596,7 @@ def max_pool(net: Builder, node: Node) -> View:
     if pending is not None and (pending[0] > 0).all() and (pending[1] == pending[1][:1, :1]).all():
         factor, addend = pending[0], pending[1][0, 0]
     elif pending is not None:
-        view = net.own_layer(node, view)
+        view = net.own_layer(view)
     link = MaxPool(window.kernel, window.stride, window.padding, window.dilation)
     return pooled(net, node, view, (*target, channels), link, factor, addend)
 
@@ -640,7 +647,7 @@ def reduce_mean(net: Builder, node: Node) -> View:
     result = result.moved(lambda array: array.transpose(np.argsort([0, channel, *space])))
     if not node.attributes.get("keepdims", 1):
         result = result.moved(lambda array: array.squeeze(tuple(reduced)))
-    return net.probe_at(node, result)
+    return net.probe_at(node.output, result)
 
 
 def averaged(net: Builder, node: Node, view: View, window: Window, divisor: Index) -> View:
@@ -663,12 +670,13 @@ def pooled(
 ) -> View:
     """A pool layer, with a factor and an addend that go on to its reader."""
     rows = channels_first(shape, view.index.ndim)
-    result = net.append(node, shape, [Link(view.layer, link)], 0.0, rows, view.batch)
+    result = net.append(node.output, shape, [Link(view.layer, link)], 0.0, rows, view.batch)
     if factor is None or addend is None:
         return result
     multiply, add = (np.broadcast_to(value, shape).ravel()[rows] for value in (factor, addend))
     sizes = result.index.shape
-    return replace(result, multiply=np.broadcast_to(multiply, sizes), add=np.broadcast_to(add, sizes))
+    spread = replace(result, multiply=np.broadcast_to(multiply, sizes), add=np.broadcast_to(add, sizes))
+    return net.probe_at(node.output, spread)
 
 
 # ---- moving numbers ----------------------------------------------------------
@@ -743,19 +751,27 @@ def read_layers(
 ) -> Network:
     """Layers of a simplified model; ``grid`` (channels, height, width) makes a flat input an image."""
     graph = model.graph
-    (source,), (result,) = graph.input, graph.output
+    (result,) = graph.output
+    independent = ModelError(
+        f"output {result.name} does not depend on the input",
+        "export the network again, in evaluation mode",
+        "constant-output",
+    )
+    if not graph.input:
+        raise independent
+    (source,) = graph.input
     shape = tuple(dimension.dim_value for dimension in source.type.tensor_type.shape.dim)
     size = math.prod(shape[1:])
     uses = Counter(name for node in graph.node for name in node.input)
     uses[result.name] += 1
     layer = Layer(source.name, (1, 1, size), (), np.zeros((1, 1, size)), Probe(source.name, np.arange(size)))
     values: dict[str, View | NDArray[Any]] = {t.name: numpy_helper.to_array(t) for t in graph.initializer}
-    values[source.name] = View(0, np.arange(math.prod(shape)).reshape(shape))
+    values[source.name] = View(0, np.arange(math.prod(shape)).reshape(shape), source.name)
     net = Builder([layer], uses, values)
     read_nodes(net, model)
     output = net.values[result.name]
     if not isinstance(output, View):
-        raise ModelError(f"output {result.name} does not depend on the input", "export the network again")
+        raise independent
     try:
         layers, network_input, network_output = finish(net, source.name, shape[1:], result.name, output, grid)
     except Refused as error:
@@ -828,7 +844,7 @@ def finish(
     """Orders what has been read. ``shape``: of one sample."""
     readers = {link.source for layer in net.layers for link in layer.links}
     if output.layer == 0 or output.multiply is not None or output.layer in readers:
-        own = net.own_layer(Node("Identity", result, (), result, {}), output)
+        own = net.own_layer(replace(output, tensor=result))
         output = replace(own, transform=output.transform)
     size, rows = net.whole(output)
     numbers = np.arange(math.prod(size)).reshape(size)
@@ -857,7 +873,7 @@ def finish(
 
 
 def push_clips(layers: list[Layer]) -> list[Layer]:
-    """Moves the clip of a max pool to its source: clipping keeps the order, so the two commute."""
+    """Copies the clip of a max pool to its source: clipping keeps the order, so the two commute."""
     layers = list(layers)
     for number in reversed(range(len(layers))):
         layer = layers[number]
@@ -873,7 +889,6 @@ def push_clips(layers: list[Layer]) -> list[Layer]:
             )
         minimum, maximum = max(source.minimum, layer.minimum), min(source.maximum, layer.maximum)
         layers[below] = replace(source, minimum=minimum, maximum=maximum)
-        layers[number] = replace(layer, minimum=-math.inf, maximum=math.inf)
     return layers
 
 

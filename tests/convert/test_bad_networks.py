@@ -1,0 +1,258 @@
+"""Networks that cannot be converted: each is one clear error, and never a traceback."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+from small_networks import Writer, flat_gemm
+
+from edgespike.errors import ModelError, UnsupportedError
+from edgespike.importers.onnx import read_onnx
+
+
+def written(net: Writer, folder: Path) -> Path:
+    """The network's file."""
+    path = folder / "network.onnx"
+    onnx.save(net.model(), path)
+    return path
+
+
+def perceptron() -> Writer:
+    """A small network that could be converted."""
+    net = Writer((1, 6))
+    net.gemm(6, 5)
+    net.add("Relu")
+    net.gemm(5, 3)
+    return net
+
+
+def refused(net: Writer, folder: Path) -> UnsupportedError:
+    """The error of a network that has no meaning here."""
+    with pytest.raises(UnsupportedError) as caught:
+        read_onnx(written(net, folder))
+    assert caught.value.hint
+    return caught.value
+
+
+# ---- files -------------------------------------------------------------------------
+
+
+def test_missing_file(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match="No such file") as caught:
+        read_onnx(tmp_path / "none.onnx")
+    assert caught.value.code == "model-missing"
+
+
+@pytest.mark.parametrize("content", [b"", b"not a network at all", bytes(range(256)) * 9, b"\x08\x08"])
+def test_file_that_is_no_onnx(content: bytes, tmp_path: Path) -> None:
+    path = tmp_path / "network.onnx"
+    path.write_bytes(content)
+    with pytest.raises(ModelError, match="not an ONNX file") as caught:
+        read_onnx(path)
+    assert caught.value.code == "not-onnx"
+
+
+@pytest.mark.parametrize("share", [0.2, 0.5, 0.9, 0.99])
+def test_truncated_file(share: float, tmp_path: Path) -> None:
+    path = written(perceptron(), tmp_path)
+    data = path.read_bytes()
+    path.write_bytes(data[: int(len(data) * share)])
+    with pytest.raises(ModelError):
+        read_onnx(path)
+
+
+def test_invalid_graph(tmp_path: Path) -> None:
+    model = perceptron().model()
+    model.graph.node[1].input[0] = "nowhere"
+    (tmp_path / "network.onnx").write_bytes(model.SerializeToString())
+    with pytest.raises(ModelError, match="not a valid ONNX network") as caught:
+        read_onnx(tmp_path / "network.onnx")
+    assert caught.value.code == "invalid-onnx"
+
+
+def test_external_weights(tmp_path: Path) -> None:
+    path = tmp_path / "network.onnx"
+    model = perceptron().model()
+    onnx.save(model, path, save_as_external_data=True, location="weights.bin", size_threshold=0)
+    assert len(read_onnx(path).layers) == 3
+    (tmp_path / "weights.bin").unlink()
+    with pytest.raises(ModelError, match="external weights") as caught:
+        read_onnx(path)
+    assert caught.value.code == "external-data"
+    assert "weights.bin" in caught.value.message
+
+
+# ---- weights -----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_weights_that_are_not_finite_are_named(value: float, tmp_path: Path) -> None:
+    net = perceptron()
+    weight = numpy_helper.to_array(net.constants[2]).copy()
+    weight[1, 2] = value
+    net.constants[2].CopyFrom(numpy_helper.from_array(weight, "second_weight"))
+    net.nodes[2].input[1] = "second_weight"
+    with pytest.raises(ModelError, match=r"second_weight \(1 of 15 values\)") as caught:
+        read_onnx(written(net, tmp_path))
+    assert caught.value.code == "not-finite"
+
+
+def test_not_finite_weight_in_a_constant_node(tmp_path: Path) -> None:
+    net = Writer((1, 4))
+    value = numpy_helper.from_array(np.full((4, 2), np.nan, np.float32))
+    net.nodes.append(helper.make_node("Constant", [], ["w"], value=value))
+    net.add("MatMul", "w")
+    with pytest.raises(ModelError, match="NaN or infinity") as caught:
+        read_onnx(written(net, tmp_path))
+    assert caught.value.code == "not-finite"
+
+
+def test_division_by_zero(tmp_path: Path) -> None:
+    net = perceptron()
+    net.add("Div", net.constant(np.array([1.0, 0.0, 2.0])))
+    with pytest.raises(ModelError, match="divides by zero"):
+        read_onnx(written(net, tmp_path))
+
+
+# ---- inputs and outputs ------------------------------------------------------------
+
+
+def test_several_inputs(tmp_path: Path) -> None:
+    model = perceptron().model()
+    model.graph.input.append(helper.make_tensor_value_info("second", TensorProto.FLOAT, [1, 5]))
+    model.graph.node[2].input[0] = "total"
+    model.graph.node.insert(2, helper.make_node("Add", ["t1", "second"], ["total"]))
+    onnx.save(model, tmp_path / "network.onnx")
+    with pytest.raises(UnsupportedError, match=r"2 inputs \(x, second\)") as caught:
+        read_onnx(tmp_path / "network.onnx")
+    assert caught.value.code == "several-inputs"
+
+
+def test_several_outputs(tmp_path: Path) -> None:
+    model = perceptron().model()
+    model.graph.output.append(helper.make_tensor_value_info("t1", TensorProto.FLOAT, [1, 5]))
+    onnx.save(model, tmp_path / "network.onnx")
+    with pytest.raises(UnsupportedError, match=r"2 outputs \(t2, t1\)") as caught:
+        read_onnx(tmp_path / "network.onnx")
+    assert caught.value.code == "several-outputs"
+
+
+def test_dynamic_size(tmp_path: Path) -> None:
+    net = Writer(("N", 2, "height", "width"))
+    net.conv(2, 3, 3, 3)
+    net.add("GlobalAveragePool")
+    error = refused(net, tmp_path)
+    assert error.code == "dynamic-shape"
+    assert "axis 2, 3" in error.message
+
+
+def test_no_batch_axis(tmp_path: Path) -> None:
+    net = Writer((6,))
+    net.add("MatMul", net.normal(6, 3))
+    assert refused(net, tmp_path).code == "no-batch-axis"
+
+
+def test_output_that_does_not_depend_on_the_input(tmp_path: Path) -> None:
+    net = Writer((1, 4))
+    net.add("Shape")
+    net.add("Cast", to=TensorProto.FLOAT)
+    with pytest.raises(ModelError, match="does not depend on the input"):
+        read_onnx(written(net, tmp_path))
+
+
+# ---- operators ---------------------------------------------------------------------
+
+
+def test_all_unsupported_nodes_are_listed_at_once(tmp_path: Path) -> None:
+    net = Writer((1, 2, 6, 6))
+    net.conv(2, 3, 3, 3)
+    net.add("Sigmoid")
+    net.conv(3, 3, 3, 3)
+    net.add("Relu")
+    net.add("Resize", "", net.constant(np.array([1, 1, 2, 2], np.float32)))
+    net.add("Flatten")
+    net.gemm(48, 4)
+    branch = net.add("Tanh")
+    net.add("Mul", branch)
+    error = refused(net, tmp_path)
+    assert error.code == "unsupported-operators"
+    for expected in ("Sigmoid Sigmoid_1: unsupported operator", "Resize Resize_4", "Tanh Tanh_7"):
+        assert expected in error.message
+    assert "Relu" not in error.message
+    assert "Conv" in error.hint
+
+
+def test_custom_domain(tmp_path: Path) -> None:
+    model = perceptron().model()
+    model.graph.node[1].domain = "com.example"
+    model.opset_import.append(helper.make_opsetid("com.example", 1))
+    onnx.save(model, tmp_path / "network.onnx")
+    with pytest.raises(UnsupportedError, match=r"com\.example\.Relu Relu_1: unsupported operator"):
+        read_onnx(tmp_path / "network.onnx")
+
+
+def relu_between(first: float, second: float) -> Writer:
+    """A network with a Clip."""
+    net = Writer((1, 6))
+    net.gemm(6, 5)
+    net.add("Clip", net.constant(np.array(first)), net.constant(np.array(second)))
+    net.gemm(5, 3)
+    return net
+
+
+def test_reasons(tmp_path: Path) -> None:
+    assert "0.5 .. 2" in refused(relu_between(0.5, 2.0), tmp_path).message
+
+    softmax_inside = Writer((1, 6))
+    softmax_inside.add("Softmax", axis=1)
+    softmax_inside.gemm(6, 3)
+    assert "at the end only" in refused(softmax_inside, tmp_path).message
+
+    by_place = Writer((1, 2, 4, 4))
+    by_place.conv(2, 3, 1, 1)
+    by_place.add("Softmax", axis=1)
+    assert "softmax over all scores" in refused(by_place, tmp_path).message
+
+    product = Writer((1, 6))
+    first = product.gemm(6, 5)
+    product.gemm(6, 5)
+    product.nodes[-1].input[0] = "x"
+    product.add("Mul", first)
+    assert "both its inputs depend" in refused(product, tmp_path).message
+
+    broadcast = Writer((1, 3, 4, 4))
+    conv = broadcast.conv(3, 3, 1, 1)
+    broadcast.add("GlobalAveragePool")
+    broadcast.add("Add", conv)
+    assert "broadcasts" in refused(flat_gemm(broadcast, 48), tmp_path).message
+
+    weights = Writer((1, 6, 6))
+    weights.add("MatMul", weights.normal(1, 6, 6))
+    assert "a matrix is supported" in refused(weights, tmp_path).message
+
+    volume = Writer((1, 2, 4, 4, 4))
+    volume.conv(2, 3, 3, 3, 3)
+    assert "one or two axes of space" in refused(volume, tmp_path).message
+
+    reshaped = Writer((1, 2, 4, 4))
+    reshaped.conv(2, 3, 1, 1)
+    reshaped.add("Reshape", reshaped.constant(np.array([1, 4, 3, 4])))
+    reshaped.conv(4, 3, 1, 1)
+    assert "no grid of pixels" in refused(reshaped, tmp_path).message
+
+    shared = Writer((1, 2, 4, 4))
+    conv = shared.conv(2, 3, 1, 1)
+    shared.add("MaxPool", kernel_shape=[2, 2], strides=[2, 2])
+    pooled = shared.add("Relu")
+    shared.add("AveragePool", source=conv, kernel_shape=[2, 2], strides=[2, 2])
+    shared.add("Add", pooled)
+    assert "put the Relu before the max pool" in refused(flat_gemm(shared, 12), tmp_path).hint
+
+    mixed = Writer((4, 6))
+    mixed.add("Reshape", mixed.constant(np.array([2, 12])))
+    mixed.gemm(12, 3)
+    assert "is not the batch" in refused(mixed, tmp_path).message
