@@ -50,6 +50,8 @@ class Player:
 
     def __init__(self, session: InferenceSession, speed: float, live: bool = False) -> None:
         self.speed = speed
+        self.paced = math.isfinite(speed)
+        self.live = live
         self.sent = 0
         board = session.backend
         self.lane: Lane = HereLane(session)
@@ -63,35 +65,44 @@ class Player:
         Raises:
             DataError: naming the recording that cannot be used.
         """
+        start = time.perf_counter()
         for number, recording in enumerate(recordings):
             events = rebase(recording.load())
-            self._begun[number] = recording, time.perf_counter()
+            if not self.live:
+                start = max(start, time.perf_counter())  # wait for a slow board; a live source does not
+            self._begun[number] = recording, start
             self._begun.pop(number - REMEMBERED, None)
             with about(recording.name, DataError):
-                yield from self._play_one(number, events)
+                yield from self._play_one(number, events, start)
+            start += duration_us(events) / 1e6 / self.speed
         yield from self._answers(self.lane.drain())
 
     def link(self) -> LinkStatistics | None:
         """How the link to a board does."""
         return self.lane.client.statistics() if isinstance(self.lane, BoardLane) else None
 
-    def _play_one(self, number: int, events: NDArray[Any]) -> Iterator[Answer]:
-        end_us = int(events["t"][-1]) + 1 if len(events) else 0
+    def _play_one(self, number: int, events: NDArray[Any], start: float) -> Iterator[Answer]:
+        end_us = duration_us(events)
         self.lane.begin(number)
         for begin in range(0, end_us, STEP_US):
             until = min(begin + STEP_US, end_us)
-            due = self._begun[number][1] + until / 1e6 / self.speed
+            due = start + until / 1e6 / self.speed if self.paced else time.perf_counter()
             yield from self._answers(self.lane.wait(due))
             first, last = np.searchsorted(events["t"], [begin, until])
             self.sent += int(last - first)
-            yield from self._answers(self.lane.send(events[first:last], until))
+            yield from self._answers(self.lane.send(events[first:last], until, due))
         yield from self._answers(self.lane.end())
 
     def _answers(self, replies: list[Reply]) -> Iterator[Answer]:
         for number, result in replies:
             recording, start = self._begun[number]
             delay = time.perf_counter() - start - result.time_us / 1e6 / self.speed
-            yield Answer(recording, result, None if math.isinf(self.speed) else max(0.0, delay))
+            yield Answer(recording, result, max(0.0, delay) if self.paced else None)
+
+
+def duration_us(events: NDArray[Any]) -> int:
+    """How long a recording is that begins at 0."""
+    return int(events["t"][-1]) + 1 if len(events) else 0
 
 
 # ---- where the network runs -------------------------------------------------
@@ -102,7 +113,7 @@ class Lane(Protocol):
 
     def begin(self, number: int) -> None: ...
     def wait(self, due: float) -> list[Reply]: ...
-    def send(self, events: NDArray[Any], until_us: int) -> list[Reply]: ...
+    def send(self, events: NDArray[Any], until_us: int, due: float) -> list[Reply]: ...
     def end(self) -> list[Reply]: ...
     def drain(self) -> list[Reply]: ...
 
@@ -123,7 +134,7 @@ class HereLane:
         time.sleep(max(0.0, due - time.perf_counter()))
         return []
 
-    def send(self, events: NDArray[Any], until_us: int) -> list[Reply]:
+    def send(self, events: NDArray[Any], until_us: int, due: float) -> list[Reply]:
         results = self.session.push(events) + self.session.advance(until_us)
         self.answered |= bool(results)
         return [(self.number, result) for result in results]
@@ -157,17 +168,18 @@ class BoardLane:
             replies += self._poll(left)
         return replies
 
-    def send(self, events: NDArray[Any], until_us: int) -> list[Reply]:
+    def send(self, events: NDArray[Any], until_us: int, due: float) -> list[Reply]:
         rest = self.session.core_events(events)
         replies: list[Reply] = []
-        late = time.perf_counter() + LATE_S
         while len(rest := rest[self.client.send_events(rest) :]):
-            if self.live and time.perf_counter() > late:
+            if self.live and time.perf_counter() > due + LATE_S:
                 self.client.discard(rest)
                 break
             replies += self._poll(0.005)
+        window_us = self.session.window_us
+        if window_us and until_us // window_us > self.end_us[self.number] // window_us:
+            self.client.send_advance(until_us // self.session.tick_us)  # a window ends, event or not
         self.end_us[self.number] = until_us
-        self.client.send_advance(until_us // self.session.tick_us)
         return replies + self._poll(0.0)
 
     def end(self) -> list[Reply]:
