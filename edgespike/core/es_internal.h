@@ -259,10 +259,10 @@ typedef struct es_term {
 
 /* accumulators[0 .. length - 1] += the sum of the terms, modulo 2^32 or 2^16. Values
  * of the first two are 16-bit numbers with a sign. */
-void es_add_vectors_32(uint32_t *accumulators, const int8_t *weights, const es_term *terms, uint32_t term_count,
-                       uint32_t length);
-void es_add_vectors_16(uint16_t *accumulators, const int8_t *weights, const es_term *terms, uint32_t term_count,
-                       uint32_t length);
+void es_add_vectors_32(uint32_t *accumulators, const int8_t *weights, const es_term *terms,
+                       uint32_t term_count, uint32_t length);
+void es_add_vectors_16(uint16_t *accumulators, const int8_t *weights, const es_term *terms,
+                       uint32_t term_count, uint32_t length);
 void es_add_wide_vectors_32(uint32_t *restrict accumulators, const int8_t *restrict weights,
                             const es_term *restrict terms, uint32_t term_count, uint32_t length);
 

@@ -23,8 +23,8 @@ static inline void add_two_32(uint32_t *restrict accumulators, const int8_t *res
         accumulators[i] += product(weights[i], value) + product(weights_2[i], value_2);
 }
 
-void es_add_vectors_32(uint32_t *accumulators, const int8_t *weights, const es_term *terms, uint32_t term_count,
-                       uint32_t length)
+void es_add_vectors_32(uint32_t *accumulators, const int8_t *weights, const es_term *terms,
+                       uint32_t term_count, uint32_t length)
 {
     uint32_t i = 0;
 
@@ -50,8 +50,8 @@ static inline void add_two_16(uint16_t *restrict accumulators, const int8_t *res
             (uint16_t)(accumulators[i] + product(weights[i], value) + product(weights_2[i], value_2));
 }
 
-void es_add_vectors_16(uint16_t *accumulators, const int8_t *weights, const es_term *terms, uint32_t term_count,
-                       uint32_t length)
+void es_add_vectors_16(uint16_t *accumulators, const int8_t *weights, const es_term *terms,
+                       uint32_t term_count, uint32_t length)
 {
     uint32_t i = 0;
 

@@ -282,7 +282,8 @@ static bool window_fields_are_valid(const es_projection *projection)
 }
 
 /* Whether every target has a source in its window, along one axis. */
-static bool windows_have_sources(const es_projection *projection, int axis, uint32_t sources, uint32_t targets)
+static bool windows_have_sources(const es_projection *projection, int axis, uint32_t sources,
+                                 uint32_t targets)
 {
     int64_t dilation = projection->dilation[axis];
 
@@ -554,7 +555,8 @@ static uint32_t initial_stored_level(const es_population *population, const es_i
 }
 
 /* A level of the source of a max pool. */
-static int32_t initial_level(const es_model *model, const es_population *source, uint32_t index, uint32_t channel)
+static int32_t initial_level(const es_model *model, const es_population *source, uint32_t index,
+                             uint32_t channel)
 {
     es_initial table = es_initial_of(model, source);
     uint32_t stored = initial_stored_level(source, &table, index);

@@ -223,12 +223,17 @@ int32_t es_decayed(int32_t membrane, int32_t decay, uint8_t rounding, uint32_t t
     return membrane;
 }
 
+static const int32_t *decay_of(const es_model *model, const es_population *population)
+{
+    return es_parameters(model, population) + (size_t)DECAY * population->parameter_count;
+}
+
 static void decay_neurons(const es_net *net, uint32_t number, uint32_t pixel, uint32_t ticks)
 {
     const es_population *population = &net->model->populations[number];
     uint32_t neuron = pixel * population->channels;
     int32_t *membranes = (int32_t *)(void *)es_buffer_of(net, number, ES_ACCUMULATORS) + neuron;
-    const int32_t *decay = es_parameters(net->model, population) + DECAY * (size_t)population->parameter_count;
+    const int32_t *decay = decay_of(net->model, population);
 
     if (population->parameter_count != population->channels)
         decay += neuron;
@@ -407,7 +412,7 @@ static int32_t membrane_at_rest(const es_net *net, uint32_t number, uint32_t neu
     const es_population *population = &net->model->populations[number];
     const int32_t *membranes = (const int32_t *)(const void *)es_buffer_of(net, number, ES_ACCUMULATORS);
     const uint32_t *stamps = (const uint32_t *)(const void *)es_buffer_of(net, number, ES_STAMPS);
-    const int32_t *decay = es_parameters(net->model, population) + DECAY * (size_t)population->parameter_count;
+    const int32_t *decay = decay_of(net->model, population);
     uint32_t closed = net->tick - net->window_start;
     uint32_t stamp;
 

@@ -74,13 +74,15 @@ static void add_terms(const es_target *target, uint32_t neuron, const int8_t *we
                       uint32_t first, uint32_t count, uint32_t length)
 {
     const es_term *terms = list->terms + first;
+    uint16_t *halves = (uint16_t *)(void *)target->accumulators;
+    uint32_t *words = (uint32_t *)(void *)target->accumulators;
 
     if (target->population->accumulator_bytes == 2)
-        es_add_vectors_16((uint16_t *)(void *)target->accumulators + neuron, weights, terms, count, length);
+        es_add_vectors_16(halves + neuron, weights, terms, count, length);
     else if (list->wide)
-        es_add_wide_vectors_32((uint32_t *)(void *)target->accumulators + neuron, weights, terms, count, length);
+        es_add_wide_vectors_32(words + neuron, weights, terms, count, length);
     else
-        es_add_vectors_32((uint32_t *)(void *)target->accumulators + neuron, weights, terms, count, length);
+        es_add_vectors_32(words + neuron, weights, terms, count, length);
 }
 
 /* ---- kernel windows ---------------------------------------------------- */
@@ -204,8 +206,8 @@ static uint32_t project_convolution(es_net *net, const es_projection *projection
             uint32_t pixel = down.target * target.population->width + across.target;
             uint32_t position = down.position * projection->kernel[ACROSS] + across.position;
             touch(net, &target, pixel);
-            convolve(&target, pixel, projection, weights + (size_t)position * projection->weight_stride, events,
-                     &list, group_size);
+            convolve(&target, pixel, projection, weights + (size_t)position * projection->weight_stride,
+                     events, &list, group_size);
             pixels++;
         }
     }

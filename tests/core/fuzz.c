@@ -169,7 +169,9 @@ static es_event random_event(const runner *run, uint32_t tick)
     event.y = (uint16_t)random_below(shape[0] + (random_below(20) == 0));
     event.x = (uint16_t)random_below(shape[1] + (random_below(20) == 0));
     event.channel = (uint16_t)random_below(shape[2] + (random_below(20) == 0));
-    event.value = (int16_t)(random_below(4) ? (int32_t)random_below(5) - 1 : (int32_t)random_below(65536) - 32768);
+    event.value = (int16_t)random_below(65536);
+    if (random_below(4) != 0)
+        event.value = (int16_t)((int32_t)random_below(5) - 1);
     return event;
 }
 

@@ -133,6 +133,15 @@ def weighing_model() -> bytes:
     return encode_model(Graph(populations, (Projection(0, 1, Dense(weight)),)))
 
 
+def test_refused_arguments(gcc: str, tmp_path: Path) -> None:
+    """See api.c."""
+    program = tmp_path / "api"
+    api = Path(__file__).with_name("api.c")
+    run(gcc, "-std=c99", "-Wall", "-Wextra", "-Werror", f"-I{CORE}", api, *SOURCES, "-o", program)
+    (tmp_path / "model.esg").write_bytes(weighing_model())
+    run(program, tmp_path / "model.esg")
+
+
 def test_damaged_models_under_sanitizers(gcc: str, tmp_path: Path) -> None:
     """What the loader accepts runs without a fault; see fuzz.c."""
     sanitize = ["-fsanitize=address,undefined", "-fno-sanitize-recover=all"]
