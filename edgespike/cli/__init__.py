@@ -23,6 +23,7 @@ VERBS = {
     "run": "Classify images or event recordings.",
     "eval": "Measure accuracy and cost on labelled data.",
     "stream": "Replay recordings in real time and classify as they come.",
+    "export": "Write a model and what runs it as C sources.",
     "demo": "Do the whole job on what the package brings along.",
 }
 

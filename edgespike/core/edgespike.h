@@ -42,6 +42,15 @@ extern "C" {
 /* Alignment that the model's first byte and the arena's first byte must have. */
 #define ES_ALIGNMENT 16
 
+/* Gives an array this alignment: static ES_ALIGNED uint8_t arena[1024]; */
+#if defined(__GNUC__)
+#define ES_ALIGNED __attribute__((aligned(ES_ALIGNMENT)))
+#elif defined(__cplusplus)
+#define ES_ALIGNED alignas(ES_ALIGNMENT)
+#else
+#define ES_ALIGNED _Alignas(ES_ALIGNMENT)
+#endif
+
 #define ES_ERROR_ENUM(name, code, family, slug, message) name = (code),
 typedef enum es_status { ES_OK = 0, ES_WINDOW = 1, ES_ERROR_LIST(ES_ERROR_ENUM) } es_status;
 #undef ES_ERROR_ENUM

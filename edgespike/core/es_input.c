@@ -22,7 +22,7 @@ static void store_level(es_net *net, const es_population *input, uint32_t neuron
 int32_t es_input_level(const es_model *model, uint32_t channel, uint32_t stored)
 {
     if (model->input->counts_events)
-        return model->input->table[channel * (model->input->saturation + 1u) + stored];
+        return es_input_table(model)[channel * (model->input->saturation + 1u) + stored];
     return model->populations[0].level_min + (int32_t)stored;
 }
 

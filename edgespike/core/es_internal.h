@@ -8,6 +8,15 @@
 
 #include "edgespike.h"
 
+/* Before what only the core's files call: all of them in one file may make it static. */
+#ifndef ES_PRIVATE
+#define ES_PRIVATE
+#endif
+
+#ifdef __cplusplus
+#define restrict __restrict
+#endif
+
 /* ---- records of the file (docs/format.md), read in place --------------- */
 
 /* Every record lies at a multiple of 16 and has no padding, so a pointer into
@@ -101,7 +110,6 @@ typedef struct es_input {
     uint32_t slice_ticks;
     uint16_t saturation;
     uint8_t reserved[10];
-    int16_t table[]; /* [channels][saturation + 1] when it counts events */
 } es_input;
 
 typedef struct es_test {
@@ -109,7 +117,6 @@ typedef struct es_test {
     uint32_t score_count;
     uint32_t digest;
     uint32_t reserved;
-    es_event events[];
 } es_test;
 
 /* Fails to compile where a record is not as in the file. */
@@ -163,6 +170,17 @@ static inline bool es_counts_spikes(const es_model *model, uint32_t number)
            model->populations[number].kind == ES_INTEGRATE_AND_FIRE;
 }
 
+/* Behind the input's record: [channels][saturation + 1] levels, when it counts events. */
+static inline const int16_t *es_input_table(const es_model *model)
+{
+    return (const int16_t *)(const void *)(model->input + 1);
+}
+
+static inline const es_event *es_test_events(const es_test *test)
+{
+    return (const es_event *)(const void *)(test + 1);
+}
+
 static inline const int32_t *es_parameters(const es_model *model, const es_population *population)
 {
     return (const int32_t *)(const void *)(model->parameters + population->parameter_offset);
@@ -189,7 +207,7 @@ typedef struct es_initial {
 } es_initial;
 
 /* The table of a population. Its first two numbers must be in range. */
-es_initial es_initial_of(const es_model *model, const es_population *population);
+ES_PRIVATE es_initial es_initial_of(const es_model *model, const es_population *population);
 
 static inline uint32_t es_initial_index(const es_initial *initial, uint32_t y, uint32_t x, uint32_t channels)
 {
@@ -197,8 +215,10 @@ static inline uint32_t es_initial_index(const es_initial *initial, uint32_t y, u
 }
 
 /* Spreads the table's accumulators or levels over a buffer of all neurons. */
-void es_initial_spread_accumulators(const es_model *model, const es_population *population, uint8_t *buffer);
-void es_initial_spread_levels(const es_model *model, const es_population *population, uint8_t *buffer);
+ES_PRIVATE void es_initial_spread_accumulators(const es_model *model, const es_population *population,
+                                               uint8_t *buffer);
+ES_PRIVATE void es_initial_spread_levels(const es_model *model, const es_population *population,
+                                         uint8_t *buffer);
 
 /* ---- arena (es_arena.c) ------------------------------------------------ */
 
@@ -234,10 +254,10 @@ static inline es_population_stats *es_stats_of(const es_net *net, uint32_t numbe
 /* End of the buffers that keep their place: all of the streaming plan, and all
  * but accumulators and levels of the one-shot plan. Writes their offsets where
  * `table` is given. */
-uint64_t es_arena_fixed(const es_model *model, es_plan plan, uint32_t *table);
+ES_PRIVATE uint64_t es_arena_fixed(const es_model *model, es_plan plan, uint32_t *table);
 
 /* Lays out the whole one-shot plan into `table` and returns its end. */
-uint64_t es_arena_one_shot(const es_model *model, uint32_t *table);
+ES_PRIVATE uint64_t es_arena_one_shot(const es_model *model, uint32_t *table);
 
 /* The first projection that ends in a population other than the input. */
 static inline const es_projection *es_first_incoming(const es_model *model, uint32_t number)
@@ -259,16 +279,16 @@ typedef struct es_term {
 
 /* accumulators[0 .. length - 1] += the sum of the terms, modulo 2^32 or 2^16. Values
  * of the first two are 16-bit numbers with a sign. */
-void es_add_vectors_32(uint32_t *accumulators, const int8_t *weights, const es_term *terms,
-                       uint32_t term_count, uint32_t length);
-void es_add_vectors_16(uint16_t *accumulators, const int8_t *weights, const es_term *terms,
-                       uint32_t term_count, uint32_t length);
-void es_add_wide_vectors_32(uint32_t *restrict accumulators, const int8_t *restrict weights,
-                            const es_term *restrict terms, uint32_t term_count, uint32_t length);
+ES_PRIVATE void es_add_vectors_32(uint32_t *accumulators, const int8_t *weights, const es_term *terms,
+                                  uint32_t term_count, uint32_t length);
+ES_PRIVATE void es_add_vectors_16(uint16_t *accumulators, const int8_t *weights, const es_term *terms,
+                                  uint32_t term_count, uint32_t length);
+ES_PRIVATE void es_add_wide_vectors_32(uint32_t *restrict accumulators, const int8_t *restrict weights,
+                                       const es_term *restrict terms, uint32_t term_count, uint32_t length);
 
 /* maxima[i] = max(maxima[i], values[i]). */
-void es_maximum_8(uint16_t *restrict maxima, const uint8_t *restrict values, uint32_t count);
-void es_maximum_16(uint16_t *restrict maxima, const uint16_t *restrict values, uint32_t count);
+ES_PRIVATE void es_maximum_8(uint16_t *restrict maxima, const uint8_t *restrict values, uint32_t count);
+ES_PRIVATE void es_maximum_16(uint16_t *restrict maxima, const uint16_t *restrict values, uint32_t count);
 
 /* ---- projections (es_project.c) ---------------------------------------- */
 
@@ -286,17 +306,17 @@ typedef struct es_pixel_events {
 
 /* Carries events to the targets of all projections that leave a population,
  * marks the target pixels, and counts. */
-void es_project(es_net *net, uint32_t source, const es_pixel_events *events);
+ES_PRIVATE void es_project(es_net *net, uint32_t source, const es_pixel_events *events);
 
 /* ---- neurons (es_neuron.c) --------------------------------------------- */
 
 /* Evaluates the touched (or driven) pixels of a population, sends what changed,
  * and clears their marks. Returns whether some neuron will work in the next
  * tick by itself. */
-bool es_evaluate(es_net *net, uint32_t number);
+ES_PRIVATE bool es_evaluate(es_net *net, uint32_t number);
 
 /* The level that an accumulator means. */
-int32_t es_level(int32_t accumulator, int32_t step, int32_t level_min, int32_t level_max);
+ES_PRIVATE int32_t es_level(int32_t accumulator, int32_t step, int32_t level_min, int32_t level_max);
 
 /* The sources first, first + step, ... below end of a max pool's window, along one axis. */
 typedef struct es_window {
@@ -305,40 +325,41 @@ typedef struct es_window {
     uint32_t step;
 } es_window;
 
-es_window es_window_of(const es_projection *projection, int axis, uint32_t target, uint32_t source_size);
+ES_PRIVATE es_window es_window_of(const es_projection *projection, int axis, uint32_t target,
+                                  uint32_t source_size);
 
 /* Whether a membrane fires. */
-bool es_fires(const es_population *population, int32_t membrane, int32_t threshold);
+ES_PRIVATE bool es_fires(const es_population *population, int32_t membrane, int32_t threshold);
 
 /* Brings the membranes of a pixel to the open tick, before the first input of
  * that tick is added. Call before the pixel is marked. */
-void es_decay_pixel(es_net *net, uint32_t number, uint32_t pixel);
+ES_PRIVATE void es_decay_pixel(es_net *net, uint32_t number, uint32_t pixel);
 
 /* The same for every pixel that has a stamp. */
-void es_decay_population(es_net *net, uint32_t number);
+ES_PRIVATE void es_decay_population(es_net *net, uint32_t number);
 
 /* A membrane after `ticks` ticks without input. */
-int32_t es_decayed(int32_t membrane, int32_t decay, uint8_t rounding, uint32_t ticks);
+ES_PRIVATE int32_t es_decayed(int32_t membrane, int32_t decay, uint8_t rounding, uint32_t ticks);
 
 /* Level, membrane or accumulator after the last closed tick; 0 for spike inputs. */
-int32_t es_neuron_state(const es_net *net, uint32_t number, uint32_t neuron);
+ES_PRIVATE int32_t es_neuron_state(const es_net *net, uint32_t number, uint32_t neuron);
 
 /* What the last population tells of a neuron: its state, or spikes in the window. */
-int32_t es_neuron_score(const es_net *net, uint32_t number, uint32_t neuron);
+ES_PRIVATE int32_t es_neuron_score(const es_net *net, uint32_t number, uint32_t neuron);
 
 /* ---- input (es_input.c) ------------------------------------------------ */
 
 /* Whether an event names a neuron (or sensor pixel) of the input. */
-bool es_input_contains(const es_model *model, const es_event *event);
+ES_PRIVATE bool es_input_contains(const es_model *model, const es_event *event);
 
 /* ES_OK, or why the event's value cannot be taken. The event lies in the open
  * window and inside the input. */
-int es_input_check(const es_net *net, const es_event *event);
+ES_PRIVATE int es_input_check(const es_net *net, const es_event *event);
 
 /* Takes a checked event of the open tick. */
-void es_input_take(es_net *net, const es_event *event);
+ES_PRIVATE void es_input_take(es_net *net, const es_event *event);
 
 /* The level of an input neuron, from what its buffer holds. */
-int32_t es_input_level(const es_model *model, uint32_t channel, uint32_t stored);
+ES_PRIVATE int32_t es_input_level(const es_model *model, uint32_t channel, uint32_t stored);
 
 #endif

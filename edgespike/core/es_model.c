@@ -227,6 +227,7 @@ static bool event_counts_are_valid(const es_model *model, es_span section)
 {
     const es_input *input = model->input;
     const es_population *population = &model->populations[0];
+    const int16_t *table = es_input_table(model);
     uint32_t entries = population->channels * (input->saturation + 1u);
 
     if (population->kind != ES_LEVEL_INPUT || input->polarities < 1 || input->polarities > 2 ||
@@ -235,10 +236,10 @@ static bool event_counts_are_valid(const es_model *model, es_span section)
     if (input->slice_ticks < 1 || input->window_ticks != (uint64_t)input->slices * input->slice_ticks)
         return false;
     if (input->saturation < 1 || input->saturation > INT16_MAX ||
-        section.size - sizeof *input != (uint64_t)entries * sizeof *input->table)
+        section.size - sizeof *input != (uint64_t)entries * sizeof *table)
         return false;
     for (uint32_t i = 0; i < entries; i++)
-        if (input->table[i] < population->level_min || input->table[i] > population->level_max)
+        if (table[i] < population->level_min || table[i] > population->level_max)
             return false;
     return true;
 }
@@ -285,12 +286,12 @@ static bool window_fields_are_valid(const es_projection *projection)
 static bool windows_have_sources(const es_projection *projection, int axis, uint32_t sources,
                                  uint32_t targets)
 {
-    int64_t dilation = projection->dilation[axis];
+    int32_t dilation = projection->dilation[axis];
 
     for (int64_t target = 0; target < targets; target++) {
         int64_t start = target * projection->stride[axis] - projection->padding[axis];
-        int64_t skipped = start < 0 ? (-start + dilation - 1) / dilation : 0;
-        if (skipped >= projection->kernel[axis] || start + skipped * dilation >= sources)
+        int32_t skipped = start < 0 ? ((int32_t)-start + dilation - 1) / dilation : 0;
+        if (skipped >= projection->kernel[axis] || start + (int64_t)skipped * dilation >= sources)
             return false;
     }
     return true;
@@ -665,10 +666,10 @@ static int check_test(const es_model *model, es_span section)
         return ES_OK;
     if (section.size < sizeof *test || test->reserved != 0 || test->score_count != es_output_size(model))
         return ES_ERR_TEST;
-    if (section.size - sizeof *test != (uint64_t)test->event_count * sizeof *test->events)
+    if (section.size - sizeof *test != (uint64_t)test->event_count * sizeof(es_event))
         return ES_ERR_TEST;
     for (uint32_t i = 0; i < test->event_count; i++) {
-        const es_event *event = &test->events[i];
+        const es_event *event = &es_test_events(test)[i];
         if (event->tick < tick || !es_input_contains(model, event))
             return ES_ERR_TEST;
         if (model->input->window_ticks != 0 && event->tick >= model->input->window_ticks)
@@ -709,7 +710,7 @@ static void fill(es_model *model, es_span file, const es_span spans[SECTION_COUN
 
 int es_model_open(es_model *model, const void *data, size_t size)
 {
-    es_span file = {data, size > UINT32_MAX ? UINT32_MAX : (uint32_t)size};
+    es_span file = {(const uint8_t *)data, size > UINT32_MAX ? UINT32_MAX : (uint32_t)size};
     es_span spans[SECTION_COUNT];
     int status;
 

@@ -148,6 +148,7 @@ int es_arena_size(const es_model *model, es_plan plan, uint32_t *size)
 int es_net_init(es_net *net, const es_model *model, es_plan plan, void *arena, size_t arena_size)
 {
     uint32_t size;
+    uint32_t *table;
     uint64_t end;
     int status = es_arena_size(model, plan, &size);
 
@@ -159,11 +160,12 @@ int es_net_init(es_net *net, const es_model *model, es_plan plan, void *arena, s
         return ES_ERR_ARENA;
     memset(net, 0, sizeof *net);
     net->model = model;
-    net->arena = arena;
+    net->arena = (uint8_t *)arena;
     net->plan = (uint8_t)plan;
     memset(arena, 0, (size_t)model->population_count *
                          (ES_BUFFER_KINDS * sizeof(uint32_t) + sizeof(es_population_stats)));
-    end = plan == ES_PLAN_STREAMING ? es_arena_fixed(model, plan, arena) : es_arena_one_shot(model, arena);
+    table = (uint32_t *)arena;
+    end = plan == ES_PLAN_STREAMING ? es_arena_fixed(model, plan, table) : es_arena_one_shot(model, table);
     if (end != size)
         return ES_ERR_HEADER;
     open_window(net);
@@ -289,7 +291,7 @@ int es_net_self_test(es_net *net, int32_t *scores, size_t count)
     es_net_reset(net);
     if (net->model->test_size == 0)
         return ES_OK;
-    status = es_net_push(net, test->events, test->event_count, &used);
+    status = es_net_push(net, es_test_events(test), test->event_count, &used);
     if (status == ES_OK)
         status = es_net_finish(net);
     if (status == ES_OK)

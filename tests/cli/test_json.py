@@ -125,6 +125,11 @@ def test_convert(cli: Any, network: Path, images: Path, tmp_path: Path) -> None:
     assert value["flash"] == (tmp_path / "out.esg").stat().st_size
 
 
+def test_export(cli: Any, image_model: Path, tmp_path: Path) -> None:
+    value = check(cli("export", image_model, "--c", tmp_path / "out", "--json").out, "export")
+    assert value["files"] == sorted(path.name for path in (tmp_path / "out").iterdir())
+
+
 def test_demo(cli: Any) -> None:
     outcome = cli("demo", "--json")
     value = check(outcome.out, "demo")

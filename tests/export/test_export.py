@@ -1,0 +1,292 @@
+"""An export compiles without a warning everywhere and prints the scores of a session."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import zlib
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from random_graphs import random_events, random_graph
+
+from edgespike import _core
+from edgespike.errors import EdgespikeError, ModelError, UsageError
+from edgespike.export import FILES, SOURCES, export_c
+from edgespike.graph import Graph, SelfTest
+from edgespike.modelfile import encode_model, write_model
+
+Need = Callable[[object, str], None]
+
+C99 = ["-x", "c", "-std=c99", "-Wall", "-Wextra", "-Wpedantic", "-Wconversion", "-Wshadow", "-Werror"]
+CPP = ["-x", "c++", "-std=c++17", "-Wall", "-Wextra", "-Werror"]
+CPUS = ["cortex-m0", "cortex-m3", "cortex-m4", "cortex-m7", "cortex-m55"]
+MODELS = [("levels", 3), ("levels", 8), ("spikes", 1)]
+
+# Everything where QEMU's mps2-an386 has memory; newlib's start code talks to QEMU.
+LINKER_SCRIPT = """
+MEMORY { CODE (rx) : ORIGIN = 0, LENGTH = 4M  DATA (rw) : ORIGIN = 0x20000000, LENGTH = 4M }
+__stack = ORIGIN(DATA) + LENGTH(DATA);
+ENTRY(_start)
+SECTIONS
+{
+    .text :
+    {
+        LONG(__stack) LONG(_start + 1)
+        *(.text .text.* .rodata .rodata.*)
+        KEEP(*(.init)) KEEP(*(.fini))
+        __init_array_start = .; KEEP(*(.init_array*)) __init_array_end = .;
+        __fini_array_start = .; KEEP(*(.fini_array*)) __fini_array_end = .;
+    } > CODE
+    .ARM.exidx : { *(.ARM.exidx*) } > CODE
+    .data : { *(.data .data.*) } > DATA
+    .bss : { __bss_start__ = .; *(.bss .bss.* COMMON) __bss_end__ = .; } > DATA
+    end = ALIGN(8);
+    __end__ = end;
+}
+"""
+
+
+def run(*command: object, cwd: Path | None = None) -> str:
+    words = [str(part) for part in command]
+    done = subprocess.run(words, cwd=cwd, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, (done.stdout + done.stderr)[-4000:]
+    return done.stdout
+
+
+@pytest.fixture(scope="session")
+def gcc(need: Need) -> str:
+    need(shutil.which("gcc") and shutil.which("g++"), "gcc is not installed (apt install g++)")
+    return "gcc"
+
+
+def graph_with_test(kind: str, seed: int) -> tuple[Graph, list[int]]:
+    """A random graph with a golden self-test, and the scores that the core gives for it."""
+    rng = np.random.default_rng(seed)
+    graph = random_graph(rng, spiking=kind == "spikes")
+    events = random_events(rng, graph, 60)
+    if graph.input.window_ticks:
+        events = events[events["tick"] < graph.input.window_ticks]
+    network = _core.Network(_core.Model(encode_model(graph)))
+    assert network.push(events) == (len(events), False)
+    network.finish()
+    scores = network.output()
+    test = SelfTest(events, zlib.crc32(scores.astype("<i4").tobytes()))
+    return replace(graph, self_test=test), scores.tolist()
+
+
+@pytest.fixture(scope="session", params=MODELS, ids=lambda model: f"{model[0]}-{model[1]}")
+def model(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[int]]:
+    """A model file and its scores."""
+    graph, scores = graph_with_test(*request.param)
+    path = tmp_path_factory.mktemp("model") / "net.esg"
+    write_model(graph, path)
+    return path, scores
+
+
+@pytest.fixture(scope="session")
+def one_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One small model file."""
+    path = tmp_path_factory.mktemp("one") / "net.esg"
+    write_model(graph_with_test("levels", 3)[0], path)
+    return path
+
+
+@pytest.fixture(scope="session")
+def folder(one_model: Path) -> Path:
+    """Its export."""
+    return export_c(one_model, one_model.parent / "out").folder
+
+
+# ---- what it compiles to ----------------------------------------------------
+
+
+@pytest.mark.parametrize("standard", [C99, CPP], ids=["c99", "c++17"])
+def test_no_warnings_here(gcc: str, folder: Path, standard: list[str]) -> None:
+    for source in ("edgespike.c", "model.c", "example.c"):
+        run("g++" if standard is CPP else gcc, *standard, "-O3", "-c", folder / source, "-o", "/dev/null")
+
+
+@pytest.mark.parametrize("cpu", CPUS)
+@pytest.mark.parametrize("standard", [C99, CPP], ids=["c99", "c++17"])
+def test_no_warnings_on_boards(arm_gcc: str, folder: Path, standard: list[str], cpu: str) -> None:
+    flags = [*standard, "-Os", f"-mcpu={cpu}", "-mthumb", "-mfloat-abi=soft"]
+    compiler = arm_gcc.replace("gcc", "g++") if standard is CPP else arm_gcc
+    for source in ("edgespike.c", "model.c", "example.c"):
+        run(compiler, *flags, "-c", folder / source, "-o", "/dev/null")
+
+
+def test_only_the_documented_names_are_visible(gcc: str, folder: Path, tmp_path: Path) -> None:
+    run(gcc, *C99, "-c", folder / "edgespike.c", "-o", tmp_path / "edgespike.o")
+    run(gcc, *C99, "-c", folder / "model.c", "-o", tmp_path / "model.o")
+    defined = re.findall(r" [TDRB] (\w+)", run("nm", tmp_path / "edgespike.o", tmp_path / "model.o"))
+    declared = re.findall(r"\b(es_\w+)\(", (folder / "edgespike.h").read_text())
+    assert set(defined) == {*declared, "es_model_data"}
+
+
+def test_no_file_of_the_core_is_needed(folder: Path) -> None:
+    for name in SOURCES:
+        included = set(re.findall(r'#include "(.+)"', (folder / name).read_text()))
+        assert included <= {"edgespike.h", "model.h"}
+
+
+# ---- what it prints ---------------------------------------------------------
+
+
+@pytest.mark.parametrize("standard", [C99, CPP], ids=["c99", "c++17"])
+def test_the_example_prints_the_scores(
+    gcc: str, model: tuple[Path, list[int]], standard: list[str], tmp_path: Path
+) -> None:
+    path, scores = model
+    out = export_c(path, tmp_path / "out").folder
+    sources = [out / "edgespike.c", out / "model.c", out / "example.c"]
+    program = tmp_path / "example"
+    run("g++" if standard is CPP else gcc, *standard, "-O1", *sources, "-o", program)
+    assert [int(line) for line in run(program).splitlines()] == scores
+
+
+def test_the_example_of_a_model_without_self_test(gcc: str, tmp_path: Path) -> None:
+    graph = replace(graph_with_test("levels", 3)[0], self_test=None)
+    write_model(graph, tmp_path / "net.esg")
+    out = export_c(tmp_path / "net.esg", tmp_path / "out").folder
+    run(gcc, *C99, out / "edgespike.c", out / "model.c", out / "example.c", "-o", tmp_path / "example")
+    network = _core.Network(_core.Model(encode_model(graph)))
+    network.finish()
+    assert [int(line) for line in run(tmp_path / "example").splitlines()] == network.output().tolist()
+
+
+def test_the_example_on_an_emulated_board(
+    arm_gcc: str, qemu: str, model: tuple[Path, list[int]], tmp_path: Path
+) -> None:
+    path, scores = model
+    out = export_c(path, tmp_path / "out").folder
+    (tmp_path / "board.ld").write_text(LINKER_SCRIPT)
+    run(
+        arm_gcc, "-mcpu=cortex-m4", "-mthumb", "-O2", "--specs=rdimon.specs", "-T", tmp_path / "board.ld",
+        out / "edgespike.c", out / "model.c", out / "example.c", "-o", tmp_path / "example.elf",
+    )  # fmt: skip
+    board = ["-M", "mps2-an386", "-display", "none", "-monitor", "none", "-serial", "none"]
+    printed = run(qemu, *board, "-semihosting", "-kernel", tmp_path / "example.elf")
+    assert [int(line) for line in printed.splitlines()] == scores
+
+
+def test_a_damaged_array_is_told(gcc: str, folder: Path, tmp_path: Path) -> None:
+    damaged = shutil.copytree(folder, tmp_path / "out")
+    text = (damaged / "model.c").read_text()
+    last = re.findall(r"\d+, *\n?};", text)[-1]
+    (damaged / "model.c").write_text(text.replace(last, f"{int(last.split(',')[0]) ^ 1},\n}};"))
+    run(gcc, damaged / "edgespike.c", damaged / "model.c", damaged / "example.c", "-o", tmp_path / "example")
+    done = subprocess.run([tmp_path / "example"], capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (1, "the model file is corrupted (checksum mismatch)\n")
+
+
+def test_cmake(need: Need, gcc: str, model: tuple[Path, list[int]], tmp_path: Path) -> None:
+    need(shutil.which("cmake"), "cmake is not installed (apt install cmake)")
+    path, scores = model
+    out = export_c(path, tmp_path / "out", "cmake").folder
+    run("cmake", "-S", out, "-B", tmp_path / "build")
+    run("cmake", "--build", tmp_path / "build")
+    assert [int(line) for line in run(tmp_path / "build" / "example").splitlines()] == scores
+
+
+def test_arduino(gcc: str, model: tuple[Path, list[int]], tmp_path: Path) -> None:
+    """The sketch compiles and prints the scores, with a stand-in for Arduino's serial line."""
+    path, scores = model
+    out = export_c(path, tmp_path / "out", "arduino").folder
+    properties = dict(line.split("=", 1) for line in (out / "library.properties").read_text().splitlines())
+    assert {"name", "version", "author", "maintainer", "sentence", "paragraph", "category", "url"} < set(
+        properties
+    )
+    (tmp_path / "Arduino.h").write_text(
+        "#include <cstdio>\nstruct {\n  void begin(long) {}\n"
+        '  void println(long n) { std::printf("%ld\\n", n); }\n'
+        '  void println(const char *s) { std::printf("%s\\n", s); }\n} Serial;\n'
+    )
+    (tmp_path / "main.cpp").write_text(
+        '#include "Arduino.h"\n#include "out/examples/scores/scores.ino"\nint main() { setup(); loop(); }\n'
+    )
+    sources = [tmp_path / "main.cpp", out / "src" / "edgespike.c", out / "src" / "model.c"]
+    objects = [tmp_path / f"{source.stem}.o" for source in sources]
+    for source, target in zip(sources, objects, strict=True):
+        compiler = "g++" if source.suffix == ".cpp" else gcc
+        run(compiler, "-Wall", "-Wextra", "-Werror", f"-I{out / 'src'}", "-c", source, "-o", target)
+    run("g++", *objects, "-o", tmp_path / "sketch")
+    assert [int(line) for line in run(tmp_path / "sketch").splitlines()] == scores
+
+
+# ---- the folder -------------------------------------------------------------
+
+
+def tree(folder: Path) -> dict[str, bytes]:
+    return {
+        path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()
+    }
+
+
+@pytest.mark.parametrize("layout", ["plain", "cmake", "arduino"])
+def test_what_is_written(layout: Any, one_model: Path, tmp_path: Path) -> None:
+    written = export_c(one_model, tmp_path / "out", layout)
+    assert tuple(sorted(tree(tmp_path / "out"))) == written.files
+    assert set(written.files) <= FILES
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+    assert written.model_bytes == one_model.stat().st_size
+
+
+def test_an_earlier_export_and_an_empty_folder_are_replaced(one_model: Path, tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    export_c(one_model, tmp_path / "out", "arduino")
+    written = export_c(one_model, tmp_path / "out")
+    assert tuple(sorted(tree(tmp_path / "out"))) == written.files
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+@pytest.mark.parametrize("present", ["main.c", "edgespike.h", "src/edgespike.h"])
+def test_a_folder_with_other_files_is_left_alone(present: str, one_model: Path, tmp_path: Path) -> None:
+    (tmp_path / "out" / present).parent.mkdir(parents=True)
+    (tmp_path / "out" / present).write_text("int x;\n")
+    with pytest.raises(UsageError, match="no earlier export") as caught:
+        export_c(one_model, tmp_path / "out")
+    assert caught.value.code == "folder-not-empty"
+    assert tree(tmp_path) == {f"out/{present}": b"int x;\n"}
+
+
+def test_files_added_to_an_export_are_not_lost(one_model: Path, tmp_path: Path) -> None:
+    export_c(one_model, tmp_path / "out")
+    (tmp_path / "out" / "main.c").write_text("int x;\n")
+    before = tree(tmp_path)
+    with pytest.raises(UsageError, match=r"holds main\.c"):
+        export_c(one_model, tmp_path / "out")
+    assert tree(tmp_path) == before
+
+
+def test_a_bad_model_writes_nothing(one_model: Path, tmp_path: Path) -> None:
+    data = bytearray(one_model.read_bytes())
+    data[-1] ^= 1
+    (tmp_path / "bad.esg").write_bytes(data)
+    with pytest.raises(ModelError):
+        export_c(tmp_path / "bad.esg", tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_wrong_self_test_is_refused(tmp_path: Path) -> None:
+    graph, _ = graph_with_test("levels", 3)
+    assert graph.self_test
+    write_model(replace(graph, self_test=SelfTest(graph.self_test.events, 1)), tmp_path / "net.esg")
+    with pytest.raises(ModelError) as caught:
+        export_c(tmp_path / "net.esg", tmp_path / "out")
+    assert caught.value.code == "self-test"
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_folder_that_cannot_be_made(one_model: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(EdgespikeError) as caught:
+        export_c(one_model, tmp_path / "file" / "out")
+    assert caught.value.code == "file"
+    with pytest.raises(UsageError):
+        export_c(one_model, tmp_path / "file")
