@@ -21,8 +21,6 @@ from rich.progress import track
 from torch import nn
 from torch.nn import functional
 
-ACTIVITY_PENALTY = 0.2
-
 
 def make_network(inputs: int, channels: tuple[int, int, int]) -> nn.Sequential:
     layers: OrderedDict[str, nn.Module] = OrderedDict()
@@ -32,7 +30,7 @@ def make_network(inputs: int, channels: tuple[int, int, int]) -> nn.Sequential:
         layers[f"relu{number}"] = nn.ReLU()
         inputs = outputs
     layers["flatten"] = nn.Flatten()
-    layers["dropout"] = nn.Dropout(0.3)
+    layers["dropout"] = nn.Dropout(0.5)
     layers["dense"] = nn.Linear(inputs * 5 * 5, 10)
     return nn.Sequential(layers)
 
@@ -59,7 +57,13 @@ def run(network: nn.Sequential, x: torch.Tensor) -> tuple[torch.Tensor, torch.Te
 
 
 def train(
-    x: NDArray[Any], y: NDArray[Any], channels: tuple[int, int, int], *, epochs: int, seed: int
+    x: NDArray[Any],
+    y: NDArray[Any],
+    channels: tuple[int, int, int],
+    *,
+    epochs: int,
+    activity_penalty: float,
+    seed: int,
 ) -> nn.Sequential:
     """A network with these channels in its convolutions, trained on counts (N, C, 34, 34) and labels."""
     torch.manual_seed(seed)
@@ -75,7 +79,7 @@ def train(
             scores, activity = run(network, augment(inputs[chosen], generator))
             error = functional.cross_entropy(scores, labels[chosen], label_smoothing=0.05)
             optimizer.zero_grad()
-            (error + ACTIVITY_PENALTY * activity).backward()
+            (error + activity_penalty * activity).backward()
             optimizer.step()
             schedule.step()
     return network.eval()

@@ -22,7 +22,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("folder", type=Path, help="where make_demo_data.py wrote counts.npz")
     data = np.load(parser.parse_args().folder / "counts.npz")
-    network = train(data["x_train"], data["y_train"], (8, 16, 32), epochs=30, seed=1)
+    network = train(data["x_train"], data["y_train"], (8, 16, 32), epochs=30, activity_penalty=0.2, seed=1)
     export(network, data["x_train"].shape[1], demo_network())
     print(f"training recordings: {accuracy(network, data['x_train'], data['y_train']):.2%}")
     print(f"held-out recordings: {accuracy(network, data['x_test'], data['y_test']):.2%}")
