@@ -1,7 +1,8 @@
 """Writes a model and the core as C sources that drop into any firmware.
 
-A folder holds ``edgespike.c`` and ``edgespike.h`` (the core in one file, without the link),
-``model.c`` and ``model.h`` (the model file as an array) and an example. C99, and C++17 too.
+A folder holds ``edgespike.c`` and ``edgespike.h`` (the core in one file, without the link and
+what the model does not need), ``model.c`` and ``model.h`` (the model file as an array) and an
+example. C99, and C++17 too.
 """
 
 from __future__ import annotations
@@ -56,7 +57,8 @@ class Export:
     """What was written.
 
     ``files`` are relative to ``folder``. ``model_bytes`` is the size of the array; the arenas
-    are in bytes, ``one_shot_bytes`` 0 where the network needs the streaming plan.
+    are in bytes, ``one_shot_bytes`` 0 where the network needs the streaming plan. ``left_out``
+    names what the core was built without.
     """
 
     folder: Path
@@ -64,6 +66,7 @@ class Export:
     model_bytes: int
     streaming_bytes: int
     one_shot_bytes: int
+    left_out: tuple[str, ...]
 
 
 def export_c(model: Path, folder: Path, layout: Layout = "plain") -> Export:
@@ -90,7 +93,12 @@ def export_c(model: Path, folder: Path, layout: Layout = "plain") -> Export:
         hint = "choose a folder that you may write to, on a disk with space"
         raise EdgespikeError(f"cannot write {folder}: {error.strerror}", hint, "file") from error
     return Export(
-        folder, tuple(sorted(files)), len(data), arena.streaming_bytes(graph), arena.one_shot_bytes(graph)
+        folder,
+        tuple(sorted(files)),
+        len(data),
+        arena.streaming_bytes(graph),
+        arena.one_shot_bytes(graph),
+        left_out(graph),
     )
 
 
@@ -101,9 +109,20 @@ def _core_file(name: str) -> str:
     return (resources.files("edgespike") / "core" / name).read_text("utf-8")
 
 
-def header() -> str:
-    """``edgespike.h``, with what it includes."""
+def left_out(graph: Graph) -> tuple[str, ...]:
+    """The features of docs/c-api.md that a build for this model alone does without.
+
+    The model was checked when it was exported; on the board its checksums are enough.
+    """
+    return ("checks", "one-shot" if graph.is_spiking else "spiking")
+
+
+def header(graph: Graph) -> str:
+    """``edgespike.h``, with what it includes, and switches set as the model needs them."""
     text = INCLUDE.sub(lambda include: _core_file(include[1]), _core_file("edgespike.h"))
+    for feature in left_out(graph):
+        name = "ES_WITH_" + feature.upper().replace("-", "_")
+        text = text.replace(f"#define {name} 1", f"#define {name} 0")
     return f"/* {MADE_BY} {edgespike.__version__}: the interface. Do not edit. */\n" + text
 
 
@@ -278,7 +297,7 @@ def _files(data: bytes, graph: Graph, name: str, layout: Layout) -> dict[str, st
     }
     sources = {
         "edgespike.c": amalgamation(),
-        "edgespike.h": header(),
+        "edgespike.h": header(graph),
         "model.c": MODEL_C.substitute(values, bytes=_rows(data)),
         "model.h": MODEL_H.substitute(values),
     }

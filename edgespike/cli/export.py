@@ -50,6 +50,7 @@ def command(model: Path, folder: Path, cmake: bool, arduino: bool, as_json: bool
                 "model_bytes": written.model_bytes,
                 "ram_streaming": written.streaming_bytes,
                 "ram_one_shot": written.one_shot_bytes or None,
+                "left_out": list(written.left_out),
             }
         )
         return
@@ -60,5 +61,6 @@ def command(model: Path, folder: Path, cmake: bool, arduino: bool, as_json: bool
             ("model", f"{byte_count(written.model_bytes)} of flash"),
             ("RAM streaming", byte_count(written.streaming_bytes)),
             ("RAM one-shot", byte_count(one_shot) if one_shot else "needs the streaming plan"),
+            ("left out", f"{', '.join(written.left_out)} (ES_WITH_... in edgespike.h)"),
         ]
     )

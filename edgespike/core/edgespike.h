@@ -39,6 +39,18 @@ extern "C" {
 #define ES_FORMAT_MAJOR 1
 #define ES_FORMAT_MINOR 0
 
+/* What a build for one model may leave out: set to 0 (docs/c-api.md). A model that
+ * needs what was left out is refused. */
+#ifndef ES_WITH_CHECKS
+#define ES_WITH_CHECKS 1 /* of everything in a file; 0: checksums only, for files that were checked before */
+#endif
+#ifndef ES_WITH_SPIKING
+#define ES_WITH_SPIKING 1 /* integrate-and-fire populations */
+#endif
+#ifndef ES_WITH_ONE_SHOT
+#define ES_WITH_ONE_SHOT 1 /* ES_PLAN_ONE_SHOT */
+#endif
+
 /* Alignment that the model's first byte and the arena's first byte must have. */
 #define ES_ALIGNMENT 16
 

@@ -38,6 +38,7 @@
     ES_ERROR(ES_ERR_COMMAND, -24, LINK, "command", "a command is unknown or out of order")        \
     ES_ERROR(ES_ERR_NO_MODEL, -25, LINK, "no-model", "the board holds no model")                  \
     ES_ERROR(ES_ERR_UPLOAD, -26, LINK, "upload", "a model upload has a gap or another hash")               \
-    ES_ERROR(ES_ERR_HEADER, -27, MODEL, "model-header", "the header of the model file is invalid")
+    ES_ERROR(ES_ERR_HEADER, -27, MODEL, "model-header", "the header of the model file is invalid") \
+    ES_ERROR(ES_ERR_LEFT_OUT, -28, MODEL, "left-out", "this build of the core leaves out what is needed")
 
 #endif

@@ -152,6 +152,16 @@ static inline bool es_is_input(const es_population *population)
     return population->kind == ES_LEVEL_INPUT || population->kind == ES_SPIKE_INPUT;
 }
 
+static inline bool es_is_spiking(const es_population *population)
+{
+    return ES_WITH_SPIKING && population->kind == ES_INTEGRATE_AND_FIRE;
+}
+
+static inline bool es_decays(const es_population *population)
+{
+    return es_is_spiking(population) && population->rounding != ES_DECAY_NONE;
+}
+
 static inline bool es_is_driven(const es_population *population)
 {
     return (population->flags & ES_FLAG_DRIVEN) != 0;
@@ -160,14 +170,12 @@ static inline bool es_is_driven(const es_population *population)
 /* Whether pixels remember when they last decayed. */
 static inline bool es_has_stamps(const es_population *population)
 {
-    return population->kind == ES_INTEGRATE_AND_FIRE && population->rounding != ES_DECAY_NONE &&
-           !es_is_driven(population);
+    return es_decays(population) && !es_is_driven(population);
 }
 
 static inline bool es_counts_spikes(const es_model *model, uint32_t number)
 {
-    return number + 1u == model->population_count &&
-           model->populations[number].kind == ES_INTEGRATE_AND_FIRE;
+    return number + 1u == model->population_count && es_is_spiking(&model->populations[number]);
 }
 
 /* Behind the input's record: [channels][saturation + 1] levels, when it counts events. */
@@ -184,6 +192,11 @@ static inline const es_event *es_test_events(const es_test *test)
 static inline const int32_t *es_parameters(const es_model *model, const es_population *population)
 {
     return (const int32_t *)(const void *)(model->parameters + population->parameter_offset);
+}
+
+static inline bool es_is_one_shot(const es_net *net)
+{
+    return ES_WITH_ONE_SHOT && net->plan == ES_PLAN_ONE_SHOT;
 }
 
 static inline uint32_t es_round_up(uint32_t size)

@@ -708,6 +708,14 @@ static void fill(es_model *model, es_span file, const es_span spans[SECTION_COUN
     model->projection_count = header_of(file.data)->projection_count;
 }
 
+static bool needs_what_is_left_out(const es_model *model)
+{
+    for (uint32_t i = 0; i < model->population_count; i++)
+        if (model->populations[i].kind == ES_INTEGRATE_AND_FIRE && !ES_WITH_SPIKING)
+            return true;
+    return false;
+}
+
 int es_model_open(es_model *model, const void *data, size_t size)
 {
     es_span file = {(const uint8_t *)data, size > UINT32_MAX ? UINT32_MAX : (uint32_t)size};
@@ -723,6 +731,10 @@ int es_model_open(es_model *model, const void *data, size_t size)
     if ((status = check_header(file)) != ES_OK || (status = check_sections(file, spans)) != ES_OK)
         return status;
     fill(model, file, spans);
+    if (needs_what_is_left_out(model))
+        return ES_ERR_LEFT_OUT;
+    if (!ES_WITH_CHECKS)
+        return ES_OK;
     if ((status = check_populations(model)) != ES_OK || (status = check_input(model, spans[INPT])) != ES_OK ||
         (status = check_projections(model, spans[WGTS])) != ES_OK ||
         (status = check_graph(model)) != ES_OK || (status = check_arena(model)) != ES_OK ||

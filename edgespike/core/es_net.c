@@ -54,13 +54,13 @@ static void open_window(es_net *net)
         clear(net, number, ES_STAMPS, es_pixel_count(population));
         if (es_counts_spikes(model, number))
             clear(net, number, ES_SPIKE_COUNTS, es_neuron_count(population));
-        if (net->plan == ES_PLAN_STREAMING)
+        if (!es_is_one_shot(net))
             load_accumulators(net, number);
-        if (net->plan == ES_PLAN_STREAMING || number == 0)
+        if (!es_is_one_shot(net) || number == 0)
             load_levels(net, number);
         net->pending = net->pending || es_is_driven(population);
     }
-    if (net->plan == ES_PLAN_ONE_SHOT)
+    if (es_is_one_shot(net))
         load_targets(net, 0);
 }
 
@@ -72,7 +72,7 @@ static void settle(es_net *net)
     bool again = false;
 
     for (uint32_t number = 1; number < net->model->population_count; number++) {
-        if (net->plan == ES_PLAN_ONE_SHOT) {
+        if (es_is_one_shot(net)) {
             load_levels(net, number);
             load_targets(net, number);
         }
@@ -102,7 +102,7 @@ static void close_ticks(es_net *net, uint32_t tick)
 {
     renew_stamps(net, tick);
     while (net->tick != tick) {
-        if (net->pending && net->plan == ES_PLAN_STREAMING) {
+        if (net->pending && !es_is_one_shot(net)) {
             settle(net);
             pass_ticks(net, 1);
         } else {
@@ -127,7 +127,7 @@ static bool leaves_window(const es_net *net, uint32_t tick)
 static void close_window(es_net *net)
 {
     close_ticks(net, net->window_start + net->model->input->window_ticks);
-    if (net->plan == ES_PLAN_ONE_SHOT)
+    if (es_is_one_shot(net))
         settle(net);
     net->stats.windows++;
     net->state = WINDOW;
@@ -141,6 +141,8 @@ int es_arena_size(const es_model *model, es_plan plan, uint32_t *size)
 
     if (plan != ES_PLAN_STREAMING && (plan != ES_PLAN_ONE_SHOT || header->one_shot_bytes == 0))
         return ES_ERR_ARGUMENT;
+    if (plan == ES_PLAN_ONE_SHOT && !ES_WITH_ONE_SHOT)
+        return ES_ERR_LEFT_OUT;
     *size = plan == ES_PLAN_STREAMING ? header->streaming_bytes : header->one_shot_bytes;
     return ES_OK;
 }
@@ -165,7 +167,7 @@ int es_net_init(es_net *net, const es_model *model, es_plan plan, void *arena, s
     memset(arena, 0, (size_t)model->population_count *
                          (ES_BUFFER_KINDS * sizeof(uint32_t) + sizeof(es_population_stats)));
     table = (uint32_t *)arena;
-    end = plan == ES_PLAN_STREAMING ? es_arena_fixed(model, plan, table) : es_arena_one_shot(model, table);
+    end = es_is_one_shot(net) ? es_arena_one_shot(model, table) : es_arena_fixed(model, plan, table);
     if (end != size)
         return ES_ERR_HEADER;
     open_window(net);
@@ -237,7 +239,7 @@ int es_net_finish(es_net *net)
     if (net->state == WINDOW)
         open_window(net);
     close_ticks(net, net->tick + 1);
-    if (net->plan == ES_PLAN_ONE_SHOT)
+    if (es_is_one_shot(net))
         settle(net);
     net->state = FINISHED;
     return ES_OK;
@@ -247,7 +249,7 @@ int es_net_output(const es_net *net, int32_t *scores, size_t count)
 {
     uint32_t last = net->model->population_count - 1u;
 
-    if (net->plan == ES_PLAN_ONE_SHOT && net->state == OPEN)
+    if (es_is_one_shot(net) && net->state == OPEN)
         return ES_ERR_STATE;
     if (count != es_output_size(net->model))
         return ES_ERR_ARGUMENT;
@@ -258,7 +260,7 @@ int es_net_output(const es_net *net, int32_t *scores, size_t count)
 
 int es_net_state(const es_net *net, uint32_t population, int32_t *values, size_t count)
 {
-    if (net->plan == ES_PLAN_ONE_SHOT)
+    if (es_is_one_shot(net))
         return ES_ERR_STATE;
     if (count == 0 || count != es_population_size(net->model, population))
         return ES_ERR_ARGUMENT;

@@ -313,7 +313,7 @@ static bool evaluate_pixel(es_net *net, const es_work *work, uint32_t pixel, uin
     es_pixel_events events;
     bool again = false;
 
-    if (population->kind == ES_INTEGRATE_AND_FIRE && population->rounding != ES_DECAY_NONE)
+    if (es_decays(population))
         es_decay_pixel(net, work->number, pixel);
     events.y = y;
     events.x = x;
@@ -322,7 +322,7 @@ static bool evaluate_pixel(es_net *net, const es_work *work, uint32_t pixel, uin
         if (group.count > ES_GROUP)
             group.count = ES_GROUP;
         events.count = 0;
-        if (population->kind == ES_INTEGRATE_AND_FIRE)
+        if (es_is_spiking(population))
             again |= evaluate_integrate_and_fire(work, &group, &events);
         else
             tell_levels(work, &group, &events);
@@ -437,7 +437,7 @@ int32_t es_neuron_state(const es_net *net, uint32_t number, uint32_t neuron)
         return number == 0 ? es_input_level(net->model, neuron % population->channels, stored)
                            : population->level_min + (int32_t)stored;
     }
-    if (population->kind == ES_INTEGRATE_AND_FIRE)
+    if (es_is_spiking(population))
         return membrane_at_rest(net, number, neuron);
     if (population->accumulator_bytes == 2)
         return ((const int16_t *)(const void *)accumulators)[neuron];
@@ -450,7 +450,7 @@ int32_t es_neuron_score(const es_net *net, uint32_t number, uint32_t neuron)
 
     if (es_counts_spikes(net->model, number))
         return ((const int32_t *)(const void *)es_buffer_of(net, number, ES_SPIKE_COUNTS))[neuron];
-    if (es_has_levels(population) && net->plan == ES_PLAN_ONE_SHOT) { /* levels were told, not kept */
+    if (es_has_levels(population) && es_is_one_shot(net)) { /* levels were told, not kept */
         es_work work = work_of(net, number);
         uint32_t pixel = neuron / population->channels;
         es_group group = {pixel, pixel / population->width, pixel % population->width,

@@ -19,8 +19,7 @@ static es_target target_of(const es_net *net, const es_projection *projection)
     target.population = &net->model->populations[target.number];
     target.accumulators = es_buffer_of(net, target.number, ES_ACCUMULATORS);
     target.touched = (uint32_t *)(void *)es_buffer_of(net, target.number, ES_TOUCHED);
-    target.decays = target.population->kind == ES_INTEGRATE_AND_FIRE &&
-                    target.population->rounding != ES_DECAY_NONE;
+    target.decays = es_decays(target.population);
     return target;
 }
 

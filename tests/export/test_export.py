@@ -175,6 +175,33 @@ def test_the_example_on_an_emulated_board(
     assert [int(line) for line in printed.splitlines()] == scores
 
 
+@pytest.mark.parametrize(
+    ("kind", "other", "plan", "switch"),
+    [
+        ("levels", "spikes", "ES_PLAN_STREAMING", "ES_WITH_SPIKING"),
+        ("spikes", "levels", "ES_PLAN_ONE_SHOT", "ES_WITH_ONE_SHOT"),
+    ],
+)
+def test_what_the_model_does_not_need_is_left_out(
+    gcc: str, kind: str, other: str, plan: str, switch: str, tmp_path: Path
+) -> None:
+    """The core for one kind of network refuses the other, unless its switch is set."""
+    for name in (kind, other):
+        graph, scores = graph_with_test(name, 1)
+        write_model(graph, tmp_path / f"{name}.esg")
+        export_c(tmp_path / f"{name}.esg", tmp_path / name)
+    for name in ("model.c", "model.h", "example.c"):
+        text = (tmp_path / other / name).read_text()
+        (tmp_path / kind / name).write_text(text.replace("ES_PLAN_STREAMING", plan))
+    program = tmp_path / "example"
+    build = [gcc, *C99, *(tmp_path / kind / name for name in ("edgespike.c", "model.c", "example.c"))]
+    run(*build, "-o", program)
+    done = subprocess.run([program], capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (1, "this build of the core leaves out what is needed\n")
+    run(*build, f"-D{switch}=1", "-DES_WITH_CHECKS=1", "-o", program)
+    assert [int(line) for line in run(program).splitlines()] == scores
+
+
 def test_a_damaged_array_is_told(gcc: str, folder: Path, tmp_path: Path) -> None:
     damaged = shutil.copytree(folder, tmp_path / "out")
     text = (damaged / "model.c").read_text()
