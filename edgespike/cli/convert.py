@@ -76,7 +76,7 @@ class Grouped(click.Command):
 @click.option(
     "--event-scale", type=float, metavar="X", help="Events: Network input for one event.  [default: 1]"
 )
-@click.option("--tick", type=duration, metavar="TIME", help="Events: Time step.  [default: 1ms]")
+@click.option("--tick", type=duration, metavar="TIME", help="Events: Time step.  [default: a slice]")
 @click.option("--dt", type=duration, metavar="TIME", help="NIR: Time step of the training, such as 1ms.")
 @click.option("--reset", metavar="KIND", help="NIR: What a spike does to v: zero, value, subtract or none.")
 @click.option("--compare", metavar="KIND", help="NIR: Spikes when v > threshold (gt) or v >= threshold (ge).")

@@ -25,7 +25,8 @@ class EventOptions:
         saturation: further events of a pixel, polarity and slice change nothing; None: the
             greatest count in the calibration samples.
         event_scale: network input for one event.
-        tick_us: microseconds in a tick.
+        tick_us: microseconds in a tick; None: a slice. Shorter ticks settle the network more
+            often, which costs work and changes no result at the end of a window.
 
     Raises:
         UsageError: a value out of range, or a window that does not divide into slices of
@@ -39,10 +40,17 @@ class EventOptions:
     polarities: int = 2
     saturation: int | None = None
     event_scale: float = 1.0
-    tick_us: int = 1000
+    tick_us: int | None = None
 
     def __post_init__(self) -> None:
-        if min(self.height, self.width, self.slices, self.tick_us, self.window_us) < 1:
+        sizes = (
+            self.height,
+            self.width,
+            self.slices,
+            self.window_us,
+            1 if self.tick_us is None else self.tick_us,
+        )
+        if min(sizes) < 1:
             raise UsageError("sensor size, window, slices and tick must be 1 or more")
         if self.polarities not in (1, 2):
             raise UsageError(
@@ -52,12 +60,17 @@ class EventOptions:
             raise UsageError(f"saturation is {self.saturation}", "choose 1 to 32767, often 15 or less")
         if not self.event_scale > 0:
             raise UsageError(f"event scale is {self.event_scale}", "give the network's input for one event")
-        if self.window_us % (self.slices * self.tick_us):
+        if self.window_us % (self.slices * (self.tick_us or 1)):
             raise UsageError(
                 f"a window of {self.window_us} us does not divide into {self.slices} slices of whole ticks "
-                f"of {self.tick_us} us",
+                f"of {self.tick_us or 1} us",
                 "change the window, or choose a shorter tick",
             )
+
+    @property
+    def slice_us(self) -> int:
+        """Microseconds in a slice."""
+        return self.window_us // self.slices
 
     @property
     def channels(self) -> int:
@@ -115,6 +128,7 @@ def real_table(options: EventOptions, network_input: NetworkInput, saturation: i
 
 def input_spec(options: EventOptions, saturation: int, table: NDArray[Any]) -> InputSpec:
     """The graph's input for a table of levels."""
-    slice_ticks = options.window_us // (options.slices * options.tick_us)
+    tick_us = options.tick_us or options.slice_us
+    slice_ticks = options.slice_us // tick_us
     counts = EventCounts(options.polarities, options.slices, slice_ticks, saturation, table.astype(np.int16))
-    return InputSpec(options.tick_us, options.slices * slice_ticks, counts)
+    return InputSpec(tick_us, options.slices * slice_ticks, counts)

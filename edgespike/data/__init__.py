@@ -15,11 +15,8 @@ from numpy.typing import NDArray
 from edgespike.convert.event_input import EventOptions
 from edgespike.events import Recording, count_events, find_recordings
 
-# How the network's input is counted. One tick a slice: settling more often costs work and changes
-# no result at the end of a window.
-DEMO_EVENTS = EventOptions(
-    height=34, width=34, window_us=300_000, slices=3, polarities=2, saturation=7, tick_us=100_000
-)
+# How the network's input is counted.
+DEMO_EVENTS = EventOptions(height=34, width=34, window_us=300_000, slices=3, polarities=2, saturation=7)
 
 _FOLDER = Path(__file__).parent
 
@@ -52,6 +49,6 @@ def demo_counts(events: NDArray[Any]) -> NDArray[np.int32]:
         DEMO_EVENTS.width,
         polarities=DEMO_EVENTS.polarities,
         slices=DEMO_EVENTS.slices,
-        slice_us=DEMO_EVENTS.window_us // DEMO_EVENTS.slices,
+        slice_us=DEMO_EVENTS.slice_us,
         saturation=DEMO_EVENTS.saturation or 0,
     )

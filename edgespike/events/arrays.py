@@ -38,9 +38,7 @@ def make_events(t: ArrayLike, x: ArrayLike, y: ArrayLike, p: ArrayLike) -> NDArr
     lengths = {name: column.shape for name, column in columns.items()}
     if any(column.ndim != 1 for column in columns.values()) or len(set(lengths.values())) != 1:
         shapes = ", ".join(f"{name} {shape}" for name, shape in lengths.items())
-        raise DataError(
-            f"t, x, y and p must be vectors of one length, not {shapes}", "", "event-shape"
-        )
+        raise DataError(f"t, x, y and p must be vectors of one length, not {shapes}", "", "event-shape")
     events = np.empty(len(columns["t"]), EVENT)
     for name, column in columns.items():
         events[name] = _whole_numbers(name, column)

@@ -74,8 +74,11 @@ def test_structured_array_of_another_layout() -> None:
 def test_inside_the_sensor() -> None:
     events = make_events([0, 1, 2], [0, 9, 3], [0, 3, 4], [0, 1, 1])
     check_events(events, 5, 10, 2)
-    for height, width, channels, named in ((5, 9, 2, "event 1 has x = 9"), (4, 10, 2, "event 2 has y = 4"),
-                                           (5, 10, 1, "event 1 has p = 1")):
+    for height, width, channels, named in (
+        (5, 9, 2, "event 1 has x = 9"),
+        (4, 10, 2, "event 2 has y = 4"),
+        (5, 10, 1, "event 1 has p = 1"),
+    ):
         with pytest.raises(DataError, match=named) as caught:
             check_events(events, height, width, channels)
         assert caught.value.code == "event-range"

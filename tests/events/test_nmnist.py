@@ -18,9 +18,7 @@ from .helpers import float_scores
 
 DATA = Path(__file__).parents[1] / "data"
 NETWORK = DATA / "nmnist_cnn.onnx"
-EVENTS = EventOptions(
-    height=34, width=34, window_us=315_000, slices=3, polarities=2, saturation=7, tick_us=105_000
-)
+EVENTS = EventOptions(height=34, width=34, window_us=315_000, slices=3, polarities=2, saturation=7)
 
 Split = tuple[list[Recording], list[Recording]]
 
