@@ -15,6 +15,7 @@ from edgespike.graph import (
     MaxPool,
     MaxPoolWindow,
     Population,
+    Readout,
     Rounding,
     SpikeInput,
 )
@@ -38,11 +39,19 @@ def level_bytes(population: Population, event_counts: EventCounts | None = None)
 
 
 def has_stamps(population: Population) -> bool:
-    """Whether pixels remember when they last decayed: decay, and no drive that works every tick."""
+    """Whether pixels remember when they last decayed: decay, and no work in every tick."""
     neuron = population.neuron
     return (
-        isinstance(neuron, IntegrateAndFire) and neuron.rounding != Rounding.NONE and not neuron.drive.any()
+        isinstance(neuron, IntegrateAndFire)
+        and neuron.rounding != Rounding.NONE
+        and not neuron.works_every_tick
     )
+
+
+def inbox_slots(graph: Graph, number: int) -> int:
+    """Ticks for which a population keeps what is under way to it: a power of two above every delay."""
+    longest = max((projection.delay for projection in graph.incoming(number)), default=0)
+    return 1 << longest.bit_length() if longest else 0
 
 
 def state_bytes(graph: Graph, number: int) -> dict[str, int]:
@@ -50,22 +59,30 @@ def state_bytes(graph: Graph, number: int) -> dict[str, int]:
     population = graph.populations[number]
     pixels = population.shape[0] * population.shape[1]
     is_input = isinstance(population.neuron, LevelInput | SpikeInput)
-    is_spiking_output = (
-        isinstance(population.neuron, IntegrateAndFire) and number == len(graph.populations) - 1
+    neuron = population.neuron
+    spiking = neuron if isinstance(neuron, IntegrateAndFire) else None
+    keeps_scores = (
+        spiking is not None and number == len(graph.populations) - 1 and spiking.readout != Readout.MEMBRANE
     )
+    touched = (pixels + 31) // 32 * 4
+    slots = inbox_slots(graph, number)
     return {
-        "touched": 0 if is_input else (pixels + 31) // 32 * 4,
+        "touched": 0 if is_input else touched,
         "levels": population.size
         * level_bytes(population, graph.input.event_counts if number == 0 else None),
         "accumulators": population.size * population.accumulator_bits // 8,
         "stamps": pixels * 4 if has_stamps(population) else 0,
-        "counts": population.size * 4 if is_spiking_output else 0,
+        "scores": population.size * 4 if keeps_scores else 0,
+        "currents": population.size * 4 if spiking and spiking.current else 0,
+        "adaptation": population.size * 4 if spiking and spiking.adaptation else 0,
+        "refractory": population.size * 2 if spiking and spiking.refractory else 0,
+        "inbox": 4 + slots * (touched + population.size * population.accumulator_bits // 8) if slots else 0,
     }
 
 
 def _tables(graph: Graph) -> int:
     count = len(graph.populations)
-    return align(count * 16) + align(count * 16)
+    return count * 32 + count * 16
 
 
 def streaming_bytes(graph: Graph) -> int:
@@ -75,8 +92,10 @@ def streaming_bytes(graph: Graph) -> int:
 
 
 def one_shot_bytes(graph: Graph) -> int:
-    """Arena bytes for one sample between resets; 0 for spiking networks, which need their state."""
+    """Arena bytes for one sample between resets; 0 where time matters: spikes and delays."""
     if graph.is_spiking or isinstance(graph.populations[0].neuron, SpikeInput):
+        return 0
+    if any(projection.delay for projection in graph.projections):
         return 0
     buffers = [state_bytes(graph, number) for number in range(len(graph.populations))]
     fixed = _tables(graph) + align(buffers[0]["levels"]) + sum(align(buffer["touched"]) for buffer in buffers)

@@ -31,6 +31,7 @@ CORE_FILES = (
     "es_error.c",
     "es_crc.c",
     "es_kernel.c",
+    "es_inbox.c",
     "es_initial.c",
     "es_arena.c",
     "es_input.c",

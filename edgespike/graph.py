@@ -42,6 +42,14 @@ class Rounding(IntEnum):
     TOWARD_ZERO = 3
 
 
+class Readout(IntEnum):
+    """What the scores of integrate-and-fire neurons are, when they are the output."""
+
+    SPIKES = 0  # spikes in the window
+    MEMBRANE = 1  # the membrane now
+    GREATEST_MEMBRANE = 2  # the greatest membrane at the end of a tick of the window
+
+
 # ---- neurons ---------------------------------------------------------------
 
 
@@ -91,12 +99,43 @@ class Accumulator:
 
 
 @dataclass(frozen=True)
+class SynapticCurrent:
+    """Input adds to a current, which adds to the membrane each tick and then decays.
+
+    ``decay`` (units of 2**-30) and ``drive``, the current's constant input of a tick: int32
+    arrays as long as the neuron's other ones. A decay of 0 makes it the input of the tick.
+    """
+
+    decay: NDArray[np.int32]
+    drive: NDArray[np.int32]
+    rounding: Rounding
+
+
+@dataclass(frozen=True)
+class Adaptation:
+    """What a spike adds to the threshold, and what is kept of it in each tick.
+
+    ``decay`` (units of 2**-30) and ``increment``, 0 to 2**30: int32 arrays as long as the
+    neuron's other ones.
+    """
+
+    decay: NDArray[np.int32]
+    increment: NDArray[np.int32]
+    rounding: Rounding
+
+
+@dataclass(frozen=True)
 class IntegrateAndFire:
-    """IF and LIF. Parameter arrays: int32 of length channels, or of all neurons.
+    """IF, LIF and their kin. Parameter arrays: int32 of length channels, or of all neurons.
 
     ``decay`` is in units of 2**-30 and at most 2**30; ``drive`` is the constant input of
-    a tick. ``max_spikes`` is the most spikes one neuron sends in a tick (1 unless reset
-    subtracts).
+    a tick. ``max_spikes`` is the most spikes one neuron sends in a tick: 1, or more where reset
+    subtracts, or 0 for a leaky integrator, which is an output only.
+
+    Only with a ``current``: an ``adaptation`` of the threshold; ``refractory``, the ticks
+    after a spike in which the membrane stays as it is (0 to 65535); and ``reset_delayed``: a
+    spike resets in the next tick, after its input. The last two exclude each other.
+    ``readout`` is SPIKES unless it is the output.
     """
 
     threshold: NDArray[np.int32]
@@ -109,6 +148,21 @@ class IntegrateAndFire:
     max_spikes: int
     membrane_min: int
     membrane_max: int
+    current: SynapticCurrent | None = None
+    adaptation: Adaptation | None = None
+    refractory: int = 0
+    reset_delayed: bool = False
+    readout: Readout = Readout.SPIKES
+
+    @property
+    def is_driven(self) -> bool:
+        """Whether some neuron has a constant input."""
+        return bool(self.drive.any()) or (self.current is not None and bool(self.current.drive.any()))
+
+    @property
+    def works_every_tick(self) -> bool:
+        """Whether even a neuron that nothing reaches has work to do."""
+        return self.is_driven or self.readout == Readout.GREATEST_MEMBRANE
 
 
 Neuron = LevelInput | SpikeInput | Activation | MaxPool | Accumulator | IntegrateAndFire
@@ -195,7 +249,10 @@ Connection = Dense | Convolution | SumPool | OneToOne | MaxPoolWindow
 
 @dataclass(frozen=True)
 class Projection:
-    """A connection from one population to a later one, both by number.
+    """A connection from one population to another, both by number.
+
+    An event of tick t is integrated at tick t + ``delay`` (0 to 255): 0 only where it leads to a
+    later population, so that every loop takes time.
 
     An event of value ``p`` adds ``(weight * p) << shift`` to a target. ``shift`` is 0 to
     15, and 0 unless the target integrates and fires: it gives membranes that decay the
@@ -206,6 +263,7 @@ class Projection:
     target: int
     connection: Connection
     shift: int = 0
+    delay: int = 0
 
 
 # ---- input, self-test, graph -----------------------------------------------
@@ -250,7 +308,7 @@ CORE_EVENT = np.dtype([("tick", "<u4"), ("x", "<u2"), ("y", "<u2"), ("channel", 
 
 @dataclass(frozen=True)
 class Graph:
-    """A network: populations in topological order, projections sorted by (source, target).
+    """A network: populations in the order of evaluation, projections sorted by (source, target).
 
     The first population is the input, the last one the output. ``metadata`` is JSON for
     hosts (docs/metadata.md); ``source_hash`` is the SHA-256 of the imported file.

@@ -19,6 +19,7 @@ from edgespike.graph import (
     CORE_EVENT,
     Accumulator,
     Activation,
+    Adaptation,
     Compare,
     Connection,
     Convolution,
@@ -34,12 +35,14 @@ from edgespike.graph import (
     OneToOne,
     Population,
     Projection,
+    Readout,
     Reset,
     Rounding,
     SelfTest,
     Shape,
     SpikeInput,
     SumPool,
+    SynapticCurrent,
 )
 
 __all__ = ["decode_model", "encode_model", "read_model", "write_model"]
@@ -49,7 +52,7 @@ VERSION = (1, 0)
 SECTIONS = ("POPS", "PROJ", "PARM", "WGTS", "INIT", "INPT", "META", "TEST")
 HEADER = struct.Struct("<8sHHIIHHHHII12x32s")
 SECTION = struct.Struct("<4sIII")
-POPULATION = struct.Struct("<BBBBHHHxxiiIIIBBBxiiIHH12x")
+POPULATION = struct.Struct("<BBBBHHHHiiIIIBBBBiiIHHBB10x")
 PROJECTION = struct.Struct("<BBBBHHHHHHHHHHHxxII12x")
 INPUT = struct.Struct("<BBHHHIIIH10x")
 TEST = struct.Struct("<III4x")
@@ -177,8 +180,9 @@ def _encode_population(graph: Graph, number: int, parameters: _Blob, initial: _B
         NEURON_KINDS.index(type(neuron)),
         population.accumulator_bits // 8,
         level_bytes(population, counts),
-        int(spiking is not None and bool(spiking.drive.any())),
+        _flags(spiking) if spiking else 0,
         *population.shape,
+        spiking.refractory if spiking else 0,
         low,
         high,
         parameters.add(b"".join(array.astype("<i4").tobytes() for array in arrays)) if arrays else 0,
@@ -187,12 +191,25 @@ def _encode_population(graph: Graph, number: int, parameters: _Blob, initial: _B
         spiking.compare if spiking else 0,
         spiking.reset if spiking else 0,
         spiking.rounding if spiking else 0,
+        spiking.readout if spiking else 0,
         spiking.membrane_min if spiking else 0,
         spiking.membrane_max if spiking else 0,
         neuron.budget if isinstance(neuron, SpikeInput) else 0,
         outgoing[0] if outgoing else 0,
         len(outgoing),
+        spiking.current.rounding if spiking and spiking.current else 0,
+        spiking.adaptation.rounding if spiking and spiking.adaptation else 0,
     )
+
+
+def _flags(neuron: IntegrateAndFire) -> int:
+    flags = (
+        neuron.is_driven,
+        neuron.current is not None,
+        neuron.adaptation is not None,
+        neuron.reset_delayed,
+    )
+    return sum(flag << bit for bit, flag in enumerate(flags))
 
 
 def _level_range(neuron: Neuron) -> tuple[int, int]:
@@ -209,7 +226,12 @@ def _parameter_arrays(neuron: Neuron) -> list[NDArray[np.int32]]:
     if isinstance(neuron, Activation):
         return [neuron.step]
     if isinstance(neuron, IntegrateAndFire):
-        return [neuron.threshold, neuron.decay, neuron.drive, neuron.reset_value]
+        arrays = [neuron.threshold, neuron.decay, neuron.drive, neuron.reset_value]
+        if neuron.current:
+            arrays += [neuron.current.decay, neuron.current.drive]
+        if neuron.adaptation:
+            arrays += [neuron.adaptation.decay, neuron.adaptation.increment]
+        return arrays
     return []
 
 
@@ -261,7 +283,7 @@ def _encode_projection(projection: Projection, weights: _Blob) -> bytes:
     return PROJECTION.pack(
         CONNECTION_KINDS.index(type(connection)),
         bits,
-        0,
+        projection.delay,
         projection.shift,
         projection.source,
         projection.target,
@@ -353,9 +375,9 @@ def decode_model(data: bytes) -> Graph:
 def _decode_population(
     record: tuple[int, ...], sections: dict[str, bytes], name: str, spec: InputSpec | None
 ) -> Population:
-    kind, accumulator_bytes, bytes_of_level, _, height, width, channels, low, high, *rest = record
-    parameter_offset, parameter_count, initial_offset, compare, reset, rounding, *rest = rest
-    membrane_min, membrane_max, budget, _, _ = rest
+    kind, accumulator_bytes, bytes_of_level, flags, height, width, channels, refractory, *rest = record
+    low, high, parameter_offset, parameter_count, initial_offset, compare, reset, rounding, *rest = rest
+    readout, membrane_min, membrane_max, budget, _, _, current_rounding, adaptation_rounding = rest
 
     def parameter(number: int) -> NDArray[np.int32]:
         start = parameter_offset + 4 * parameter_count * number
@@ -384,6 +406,11 @@ def _decode_population(
             high,
             membrane_min,
             membrane_max,
+            SynapticCurrent(parameter(4), parameter(5), Rounding(current_rounding)) if flags & 2 else None,
+            Adaptation(parameter(6), parameter(7), Rounding(adaptation_rounding)) if flags & 4 else None,
+            refractory,
+            bool(flags & 8),
+            Readout(readout),
         )
     shape = (height, width, channels)
     initial, levels = _decode_initial(
@@ -420,7 +447,7 @@ def _decode_initial(
 def _decode_projection(
     record: tuple[int, ...], populations: tuple[Population, ...], weights: bytes
 ) -> Projection:
-    kind, _, _, shift, source, target, kernel_y, kernel_x, stride_y, stride_x, *rest = record
+    kind, _, delay, shift, source, target, kernel_y, kernel_x, stride_y, stride_x, *rest = record
     dilation_y, dilation_x, top, left, groups, offset, vector_stride = rest
     kernel, stride = (kernel_y, kernel_x), (stride_y, stride_x)
     dilation, padding = (dilation_y, dilation_x), (top, left)
@@ -444,7 +471,7 @@ def _decode_projection(
         connection = OneToOne(vectors(1, post.shape[2], "<i2")[0])
     else:
         connection = MaxPoolWindow(kernel, stride, padding, dilation)
-    return Projection(source, target, connection, shift)
+    return Projection(source, target, connection, shift, delay)
 
 
 def _decode_input(data: bytes) -> InputSpec:

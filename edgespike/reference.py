@@ -28,6 +28,7 @@ from edgespike.graph import (
     MaxPoolWindow,
     OneToOne,
     Population,
+    Readout,
     Reset,
     Rounding,
     Shape,
@@ -154,30 +155,110 @@ def level(neuron: Activation, accumulator: Values) -> Values:
     return now
 
 
-def decayed(neuron: IntegrateAndFire, membrane: Values) -> Values:
-    """A membrane after one tick of decay."""
-    product: Values = membrane * per_neuron(neuron.decay, membrane.shape)
-    if neuron.rounding == Rounding.NEAREST:
+def decayed(values: Values, decay: NDArray[np.int32], rounding: Rounding) -> Values:
+    """Membranes, currents or adaptations after one tick of decay."""
+    product: Values = values * per_neuron(decay, values.shape)
+    if rounding == Rounding.NEAREST:
         product = (product + (1 << 29)) >> 30
-    elif neuron.rounding == Rounding.FLOOR:
+    elif rounding == Rounding.FLOOR:
         product = product >> 30
-    elif neuron.rounding == Rounding.TOWARD_ZERO:
+    elif rounding == Rounding.TOWARD_ZERO:
         product = np.sign(product) * (np.abs(product) >> 30)
     else:
-        product = membrane
+        product = values
     return product
 
 
-def spike(neuron: IntegrateAndFire, membrane: Values) -> tuple[Values, Values]:
-    """Compare, emit, reset and clamp: the number of spikes and the membrane after them."""
-    threshold = per_neuron(neuron.threshold, membrane.shape)
+def spikes_of(neuron: IntegrateAndFire, membrane: Values, threshold: Values) -> Values:
+    """How many spikes a membrane means."""
     above = membrane - threshold + (neuron.compare == Compare.GREATER_OR_EQUAL)
-    spikes = np.clip(-(-above // threshold), 0, neuron.max_spikes)  # ceil: above > 0 fires once
+    spikes: Values = np.clip(-(-above // threshold), 0, neuron.max_spikes)  # ceil: above > 0 fires once
+    return spikes
+
+
+def after_reset(neuron: IntegrateAndFire, membrane: Values, spikes: Values, threshold: Values) -> Values:
+    """The membrane after a number of spikes, not clamped."""
     if neuron.reset == Reset.SUBTRACT:
-        membrane = membrane - spikes * threshold
-    elif neuron.reset == Reset.TO_VALUE:
-        membrane = np.where(spikes > 0, per_neuron(neuron.reset_value, membrane.shape), membrane)
-    return spikes, np.clip(membrane, neuron.membrane_min, neuron.membrane_max)
+        return membrane - spikes * threshold
+    if neuron.reset == Reset.TO_VALUE:
+        return np.where(spikes > 0, per_neuron(neuron.reset_value, membrane.shape), membrane)
+    return membrane
+
+
+@dataclass
+class NeuronState:
+    """What integrate-and-fire neurons keep: int64 arrays (height, width, channels).
+
+    ``current`` is what is left of it, plus the input of the open tick. ``refractory`` counts ticks.
+    """
+
+    membrane: Values
+    current: Values
+    adaptation: Values
+    refractory: Values
+
+    def equals(self, other: NeuronState) -> bool:
+        """Whether all is the same."""
+        return all(np.array_equal(getattr(self, name), getattr(other, name)) for name in vars(self))
+
+
+def step(neuron: IntegrateAndFire, state: NeuronState, arriving: Values) -> tuple[Values, NeuronState]:
+    """One tick of a neuron with all that it may have: its spikes and what it keeps.
+
+    docs/architecture.md, "Integrate-and-fire populations", line by line. Where there is no
+    synaptic current, the current is the input of the tick.
+    """
+    shape = arriving.shape
+    base = per_neuron(neuron.threshold, shape)
+    due = np.zeros(shape, np.int64)
+    if neuron.reset_delayed:
+        due = spikes_of(neuron, state.membrane, base + state.adaptation)
+    adaptation = state.adaptation
+    if neuron.adaptation:
+        adaptation = decayed(adaptation, neuron.adaptation.decay, neuron.adaptation.rounding)
+        adaptation = adapted(neuron, adaptation, due)
+    threshold = base + adaptation
+    current = state.current + arriving
+    if neuron.current:
+        current = current + per_neuron(neuron.current.drive, shape)
+    held = state.refractory > 0
+    membrane = decayed(state.membrane, neuron.decay, neuron.rounding) + current
+    membrane = membrane + per_neuron(neuron.drive, shape)
+    membrane = after_reset(neuron, membrane, due, threshold)
+    require_32_bits(np.where(held, 0, membrane), current)
+    spikes = np.where(held, 0, spikes_of(neuron, membrane, threshold))
+    if not neuron.reset_delayed:
+        membrane = after_reset(neuron, membrane, spikes, threshold)
+        adaptation = adapted(neuron, adaptation, spikes)
+    membrane = np.clip(membrane, neuron.membrane_min, neuron.membrane_max)
+    return spikes, NeuronState(
+        membrane=np.where(held, state.membrane, membrane),
+        current=(
+            decayed(current, neuron.current.decay, neuron.current.rounding)
+            if neuron.current
+            else np.zeros_like(current)
+        ),
+        adaptation=adaptation,
+        refractory=np.where(spikes > 0, neuron.refractory, np.maximum(state.refractory - 1, 0)),
+    )
+
+
+def adapted(neuron: IntegrateAndFire, adaptation: Values, spikes: Values) -> Values:
+    """The adaptation after spikes; the threshold with it stays a 32-bit number."""
+    if neuron.adaptation is None:
+        return adaptation
+    raised = adaptation + spikes * per_neuron(neuron.adaptation.increment, spikes.shape)
+    return np.minimum(raised, (1 << 31) - 1 - per_neuron(neuron.threshold, spikes.shape))
+
+
+def require_32_bits(*arrays: Values) -> None:
+    """Refuse values that an int32 does not hold."""
+    if any(array.min(initial=0) < -(1 << 31) or array.max(initial=0) >= 1 << 31 for array in arrays):
+        raise MismatchError(
+            "a membrane or a current left its 32 bits",
+            "the model's bound proof is wrong: convert the network again",
+            "bound",
+        )
 
 
 # ---- the network ------------------------------------------------------------
@@ -216,7 +297,12 @@ class ReferenceNetwork:
         populations = self.graph.populations
         self.accumulators = [_copy(p.initial, p.shape) for p in populations]
         self.levels = [_copy(p.initial_level, p.shape) for p in populations]
-        self.counts = np.zeros(populations[-1].shape, np.int64)
+        self.neurons = [_neurons_at_start(population) for population in populations]
+        self.under_way: dict[tuple[int, int], Values] = {}  # by target and tick of arrival
+        self.scores = np.zeros(populations[-1].shape, np.int64)
+        output = populations[-1].neuron
+        if isinstance(output, IntegrateAndFire) and output.readout == Readout.GREATEST_MEMBRANE:
+            self.scores += output.membrane_min
         self.seen = np.zeros(populations[0].shape, np.int64)  # events counted, by input neuron
         self.sent = np.zeros(populations[0].shape, np.int64)  # input values of the open tick
 
@@ -352,60 +438,69 @@ class ReferenceNetwork:
     def _close_tick(self) -> bool:
         """Evaluate all populations; whether the tick left everything as it was."""
         populations = self.graph.populations
-        sent: list[Values | None] = [self.sent if self.sent.any() else None]
-        at_rest = sent[0] is None
+        arriving = {number: self.under_way.pop((number, self.tick), 0) for number in range(len(populations))}
+        at_rest = not self.sent.any()
+        self._send(0, self.sent, arriving)
         for number in range(1, len(populations)):
-            before = self.accumulators[number]
-            self._integrate(number, sent)
-            emitted = self._evaluate(number)
-            at_rest = at_rest and emitted is None and np.array_equal(before, self.accumulators[number])
-            if emitted is not None:
-                self.events[number] += int(np.count_nonzero(emitted))
-                self.synops[number] += sum(int(r[emitted != 0].sum()) for _, r in self.fan_outs[number])
-            sent.append(emitted)
+            emitted, changed = self._evaluate(number, arriving[number])
+            at_rest = at_rest and not changed and not emitted.any()
+            self.events[number] += int(np.count_nonzero(emitted))
+            self.synops[number] += sum(int(r[emitted != 0].sum()) for _, r in self.fan_outs[number])
+            self._send(number, emitted, arriving)
+        at_rest = at_rest and not self.under_way
         self.sent = np.zeros_like(self.sent)
         self.tick_input = 0
         self.tick += 1
         self.ticks += 1
         return at_rest
 
-    def _integrate(self, number: int, sent: list[Values | None]) -> None:
-        population = self.graph.populations[number]
-        values = self.accumulators[number]
-        if isinstance(population.neuron, MaxPool):
+    def _send(self, number: int, emitted: Values, arriving: dict[int, Any]) -> None:
+        """Carry what a population sent to its targets: in this tick, or in the one that the delay says."""
+        if not emitted.any():
             return
-        if isinstance(population.neuron, IntegrateAndFire):
-            drive = per_neuron(population.neuron.drive, population.shape)
-            values = decayed(population.neuron, values) + drive
-        for projection in self.incoming[number]:
-            arriving = sent[projection.source]
-            if arriving is not None:
-                added = project(projection.connection, arriving, population.shape)
-                values = values + (added << projection.shift)
-        self._check_bound(population, values)
-        self.accumulators[number] = values
+        for projection in self.outgoing[number]:
+            shape = self.graph.populations[projection.target].shape
+            if isinstance(projection.connection, MaxPoolWindow):
+                continue  # reads the levels
+            added = project(projection.connection, emitted, shape) << projection.shift
+            if projection.delay:
+                key = (projection.target, self.tick + projection.delay)
+                self.under_way[key] = self.under_way.get(key, 0) + added
+            else:
+                arriving[projection.target] = arriving[projection.target] + added
 
-    def _evaluate(self, number: int) -> Values | None:
-        """What a population sends, None for nothing."""
-        neuron = self.graph.populations[number].neuron
+    def _evaluate(self, number: int, arriving: Any) -> tuple[Values, bool]:
+        """What a population sends, and whether its state has changed."""
+        population = self.graph.populations[number]
+        neuron = population.neuron
         if isinstance(neuron, IntegrateAndFire):
-            spikes, self.accumulators[number] = spike(neuron, self.accumulators[number])
-            if number == len(self.graph.populations) - 1:
-                self.counts += spikes
-            return spikes if spikes.any() else None
-        if isinstance(neuron, Activation):
-            now = level(neuron, self.accumulators[number])
-        elif isinstance(neuron, MaxPool):
+            return self._fire(number, neuron, np.zeros(population.shape, np.int64) + arriving)
+        if isinstance(neuron, MaxPool):
             (projection,) = self.incoming[number]
             assert isinstance(projection.connection, MaxPoolWindow)
-            now = maximum(
-                projection.connection, self.levels[projection.source], self.graph.populations[number].shape
-            )
+            now = maximum(projection.connection, self.levels[projection.source], population.shape)
         else:
-            return None
+            before = self.accumulators[number]
+            self.accumulators[number] = before + arriving
+            self._check_bound(population, self.accumulators[number])
+            if not isinstance(neuron, Activation):
+                return np.zeros_like(before), not np.array_equal(before, self.accumulators[number])
+            now = level(neuron, self.accumulators[number])
         change = now - self.levels[number]
         self.levels[number] = now
-        return change if change.any() else None
+        return change, bool(np.any(arriving))
+
+    def _fire(self, number: int, neuron: IntegrateAndFire, arriving: Values) -> tuple[Values, bool]:
+        before = self.neurons[number]
+        spikes, after = step(neuron, before, arriving)
+        self.neurons[number] = after
+        self.accumulators[number] = after.membrane
+        if number == len(self.graph.populations) - 1:
+            if neuron.readout == Readout.SPIKES:
+                self.scores += spikes
+            elif neuron.readout == Readout.GREATEST_MEMBRANE:
+                self.scores = np.maximum(self.scores, after.membrane)
+        return spikes, not after.equals(before)
 
     def _check_bound(self, population: Population, values: Values) -> None:
         limit = 1 << (population.accumulator_bits - 1)
@@ -419,10 +514,10 @@ class ReferenceNetwork:
     # ---- output
 
     def output(self) -> NDArray[np.int32]:
-        """Scores of the last closed tick, flat int32: accumulators, levels or spike counts."""
+        """Scores of the last closed tick, flat int32: accumulators, levels, spike counts or membranes."""
         neuron = self.graph.populations[-1].neuron
-        if isinstance(neuron, IntegrateAndFire):
-            values = self.counts
+        if isinstance(neuron, IntegrateAndFire) and neuron.readout != Readout.MEMBRANE:
+            values = self.scores
         elif isinstance(neuron, Activation | MaxPool):
             values = self.levels[-1]
         else:
@@ -449,6 +544,11 @@ class ReferenceNetwork:
                 for events, synops in zip(self.events, self.synops, strict=True)
             ],
         }
+
+
+def _neurons_at_start(population: Population) -> NeuronState:
+    zeros = np.zeros(population.shape, np.int64)
+    return NeuronState(_copy(population.initial, population.shape), zeros, zeros, zeros)
 
 
 def _copy(initial: NDArray[np.int32] | None, shape: Shape) -> Values:

@@ -21,6 +21,7 @@ from edgespike.graph import (
     CORE_EVENT,
     Accumulator,
     Activation,
+    Adaptation,
     Compare,
     Connection,
     Convolution,
@@ -35,11 +36,13 @@ from edgespike.graph import (
     OneToOne,
     Population,
     Projection,
+    Readout,
     Reset,
     Rounding,
     Shape,
     SpikeInput,
     SumPool,
+    SynapticCurrent,
 )
 from edgespike.reference import level, maximum, project
 
@@ -229,6 +232,36 @@ def random_integrate_and_fire(rng: Generator, shape: Shape) -> IntegrateAndFire:
     )
 
 
+def with_current(rng: Generator, neuron: IntegrateAndFire) -> IntegrateAndFire:
+    """The same neurons with a synaptic current, and perhaps all that goes with one."""
+    one = 1 << 30
+    length = neuron.threshold.size
+    current = SynapticCurrent(
+        decay=parameter(rng, length, 0, choose(rng, 0, one * 9 // 10)),
+        drive=parameter(rng, length, -10, 20) if neuron.is_driven else np.zeros(length, np.int32),
+        rounding=choose(rng, Rounding.NEAREST, Rounding.FLOOR, Rounding.TOWARD_ZERO),
+    )
+    adaptation = Adaptation(
+        decay=parameter(rng, length, 0, choose(rng, 0, one * 9 // 10, one)),
+        increment=parameter(rng, length, 0, choose(rng, 10, 200)),
+        rounding=choose(rng, *Rounding),
+    )
+    delayed = chance(rng, 0.3)
+    return replace(
+        neuron,
+        current=current,
+        adaptation=adaptation if chance(rng, 0.4) else None,
+        refractory=0 if delayed else choose(rng, 0, 0, 1, 5, 300),
+        reset_delayed=delayed,
+    )
+
+
+def as_output(rng: Generator, neuron: IntegrateAndFire) -> IntegrateAndFire:
+    """The same neurons with any readout."""
+    neuron = replace(neuron, readout=choose(rng, *Readout))
+    return replace(neuron, max_spikes=0) if chance(rng, 0.3) else neuron
+
+
 def at_rest(rng: Generator, neuron: IntegrateAndFire, shape: Shape) -> NDArray[np.int32]:
     """Random membranes that do not fire by themselves."""
     highest = np.minimum(np.resize(neuron.threshold, shape) - 1, neuron.membrane_max)
@@ -304,11 +337,34 @@ def random_population(
         bound *= LONGEST
     if bound > GREATEST_BOUND or (spiking and chance(rng, 0.85)):
         neuron = random_integrate_and_fire(rng, shape)
+        if chance(rng, 0.5):
+            neuron = with_current(rng, neuron)
+        if number == len(plan.shapes) - 1:
+            neuron = as_output(rng, neuron)
         return Population("", shape, neuron, at_rest(rng, neuron, shape), None, 32)
     population = random_activation(rng, shape, summed(incoming, populations, shape), bound)
     if number == len(plan.shapes) - 1 and chance(rng, 0.6):
         return replace(population, neuron=Accumulator(), initial_level=None)
     return population
+
+
+def random_delay(rng: Generator, projection: Projection) -> int:
+    """Ticks of delay of a projection that leads to a later population."""
+    delay: int = choose(rng, 0, 0, 0, 1, 2, 5, 255)
+    return 0 if isinstance(projection.connection, MaxPoolWindow) else delay
+
+
+def random_loops(rng: Generator, populations: list[Population]) -> list[Projection]:
+    """Projections of spikes back to spiking populations before them, or to themselves."""
+    spiking = [i for i, p in enumerate(populations) if isinstance(p.neuron, IntegrateAndFire)]
+    loops = []
+    for _ in range(choose(rng, 0, 1, 3) if spiking else 0):
+        target, source = sorted((choose(rng, *spiking), choose(rng, *spiking)))
+        connection = random_connection(rng, populations[source].shape, populations[target].shape)
+        loop = Projection(source, target, connection, 0, choose(rng, 1, 1, 2, 7))
+        if bound_of(loop, populations[source], populations[target].shape) < GREATEST_BOUND // 8:
+            loops.append(loop)
+    return loops
 
 
 def random_shift(rng: Generator, projection: Projection, populations: list[Population]) -> int:
@@ -344,9 +400,15 @@ def random_graph(rng: Generator, spiking: bool = False, counts: bool | None = No
     window_ticks = choose(rng, 0, 1, 7, 50)
     if event_counts:
         window_ticks = event_counts.slices * event_counts.slice_ticks
+    delayed = spiking and chance(rng, 0.4)  # levels without spikes settle within their tick
+    projections = [
+        replace(p, shift=random_shift(rng, p, populations), delay=random_delay(rng, p) if delayed else 0)
+        for p in plan.projections
+    ]
+    projections += random_loops(rng, populations)
     return Graph(
         tuple(populations),
-        tuple(replace(p, shift=random_shift(rng, p, populations)) for p in plan.projections),
+        tuple(sorted(projections, key=lambda p: (p.source, p.target))),
         InputSpec(number(rng, 1, 1000), window_ticks, event_counts),
         {"populations": [population.name for population in populations]},
         rng.bytes(32),

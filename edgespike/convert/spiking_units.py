@@ -171,7 +171,10 @@ def _quantize_neurons(
     bound = (_tick_input(whole, sources) << shift) + int(np.abs(parameters["drive"]).max())
     room = (1 << 31) - 1 - bound
     neuron = IntegrateAndFire(
-        **stored,
+        threshold=stored["threshold"],
+        decay=stored["decay"],
+        drive=stored["drive"],
+        reset_value=stored["reset_value"],
         compare=Compare.GREATER if profile.compare == "gt" else Compare.GREATER_OR_EQUAL,
         reset={"none": Reset.NONE, "subtract": Reset.SUBTRACT}.get(profile.reset, Reset.TO_VALUE),
         rounding=Rounding.NONE if dynamics.decay is None else Rounding.NEAREST,

@@ -155,6 +155,7 @@ typedef struct es_net {
     uint8_t plan;          /* es_plan */
     uint8_t state;         /* see es_net.c */
     bool pending;          /* something is to be evaluated when the tick closes */
+    uint8_t under_way;     /* after so many further ticks all that was sent late has arrived */
 } es_net;
 
 /* Lays out the arena and resets. */
@@ -179,9 +180,9 @@ int es_net_advance(es_net *net, uint32_t tick);
  * Afterwards only output, state, statistics and reset are allowed. */
 int es_net_finish(es_net *net);
 
-/* The scores of the last closed tick: accumulators, levels or spike counts, as
- * the last population has them. (Accumulators that the input reaches directly
- * hold the open tick's events already.) In the one-shot plan there are scores
+/* The scores of the last closed tick: accumulators, levels, spike counts or
+ * membranes, as the last population has them. (Accumulators and membranes that the input
+ * reaches directly hold the open tick's events already.) In the one-shot plan there are scores
  * only once the window or the sample has ended. `count` must be es_output_size. */
 int es_net_output(const es_net *net, int32_t *scores, size_t count);
 

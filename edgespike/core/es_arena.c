@@ -37,8 +37,15 @@ static void place_population(es_layout *layout, const es_model *model, es_plan p
         place(layout, number, ES_ACCUMULATORS, neurons * population->accumulator_bytes);
     if (es_has_stamps(population))
         place(layout, number, ES_STAMPS, pixels * sizeof(uint32_t));
-    if (es_counts_spikes(model, number))
-        place(layout, number, ES_SPIKE_COUNTS, neurons * sizeof(int32_t));
+    if (es_keeps_scores(model, number))
+        place(layout, number, ES_SCORES, neurons * sizeof(int32_t));
+    if (es_has_currents(population))
+        place(layout, number, ES_CURRENTS, neurons * sizeof(int32_t));
+    if (es_has_adaptation(population))
+        place(layout, number, ES_ADAPTATION, neurons * sizeof(int32_t));
+    if (population->refractory != 0)
+        place(layout, number, ES_REFRACTORY, neurons * sizeof(uint16_t));
+    place(layout, number, ES_INBOX, es_inbox_bytes(population, es_inbox_slots(model, number)));
 }
 
 uint64_t es_arena_fixed(const es_model *model, es_plan plan, uint32_t *table)

@@ -50,7 +50,13 @@ enum { ES_FIRES_ABOVE, ES_FIRES_FROM };                             /* compare *
 enum { ES_RESET_NONE, ES_RESET_TO_VALUE, ES_RESET_SUBTRACT };       /* reset */
 enum { ES_DECAY_NONE, ES_DECAY_NEAREST, ES_DECAY_FLOOR, ES_DECAY_TOWARD_ZERO }; /* rounding */
 
-#define ES_FLAG_DRIVEN 1 /* some drive is not zero: every neuron works every tick */
+enum { ES_READ_SPIKES, ES_READ_MEMBRANE, ES_READ_GREATEST };          /* readout */
+
+/* flags of integrate-and-fire populations */
+#define ES_FLAG_DRIVEN 1        /* some drive is not zero: every neuron works every tick */
+#define ES_FLAG_CURRENT 2       /* input goes through a synaptic current */
+#define ES_FLAG_ADAPTATION 4    /* spikes raise the threshold */
+#define ES_FLAG_RESET_DELAYED 8 /* a spike resets in the next tick */
 
 typedef struct es_population {
     uint8_t kind;
@@ -60,7 +66,7 @@ typedef struct es_population {
     uint16_t height;
     uint16_t width;
     uint16_t channels;
-    uint16_t reserved;
+    uint16_t refractory; /* ticks */
     int32_t level_min;
     int32_t level_max;
     uint32_t parameter_offset;
@@ -69,13 +75,15 @@ typedef struct es_population {
     uint8_t compare;
     uint8_t reset;
     uint8_t rounding;
-    uint8_t reserved_2;
+    uint8_t readout;
     int32_t membrane_min;
     int32_t membrane_max;
     uint32_t budget;
     uint16_t first_projection;
     uint16_t projection_count;
-    uint8_t reserved_3[12];
+    uint8_t current_rounding;
+    uint8_t adaptation_rounding;
+    uint8_t reserved[10];
 } es_population;
 
 enum { ES_DENSE, ES_CONVOLUTION, ES_SUM_POOL, ES_ONE_TO_ONE, ES_MAX_POOL_WINDOW };
@@ -167,15 +175,33 @@ static inline bool es_is_driven(const es_population *population)
     return (population->flags & ES_FLAG_DRIVEN) != 0;
 }
 
+static inline bool es_has_currents(const es_population *population)
+{
+    return ES_WITH_SPIKING && (population->flags & ES_FLAG_CURRENT) != 0;
+}
+
+static inline bool es_has_adaptation(const es_population *population)
+{
+    return (population->flags & ES_FLAG_ADAPTATION) != 0;
+}
+
+/* Whether even a neuron that nothing reaches has work to do. */
+static inline bool es_works_every_tick(const es_population *population)
+{
+    return es_is_driven(population) || population->readout == ES_READ_GREATEST;
+}
+
 /* Whether pixels remember when they last decayed. */
 static inline bool es_has_stamps(const es_population *population)
 {
-    return es_decays(population) && !es_is_driven(population);
+    return es_decays(population) && !es_works_every_tick(population);
 }
 
-static inline bool es_counts_spikes(const es_model *model, uint32_t number)
+/* Whether its scores are not its present state: spike counts, greatest membranes. */
+static inline bool es_keeps_scores(const es_model *model, uint32_t number)
 {
-    return number + 1u == model->population_count && es_is_spiking(&model->populations[number]);
+    return number + 1u == model->population_count && es_is_spiking(&model->populations[number]) &&
+           model->populations[number].readout != ES_READ_MEMBRANE;
 }
 
 /* Behind the input's record: [channels][saturation + 1] levels, when it counts events. */
@@ -235,15 +261,19 @@ ES_PRIVATE void es_initial_spread_levels(const es_model *model, const es_populat
 
 /* ---- arena (es_arena.c) ------------------------------------------------ */
 
-/* The arena begins with a table of offsets, four for each population; 0 where
+/* The arena begins with a table of offsets, eight for each population; 0 where
  * there is no such buffer. */
 typedef enum es_buffer {
     ES_ACCUMULATORS, /* or membranes */
     ES_LEVELS,       /* level - level_min; for an event-counting input, counts */
     ES_TOUCHED,      /* one bit a pixel: to be evaluated */
     ES_STAMPS,       /* by pixel: how many ticks of the window it has decayed */
+    ES_CURRENTS,     /* what is left of the synaptic current, plus the input of the open tick */
+    ES_ADAPTATION,   /* what spikes have added to the threshold */
+    ES_REFRACTORY,   /* ticks in which the neuron still rests */
+    ES_INBOX,        /* what delayed projections have sent and has not arrived */
     ES_BUFFER_KINDS,
-    ES_SPIKE_COUNTS = ES_LEVELS /* of an integrate-and-fire output */
+    ES_SCORES = ES_LEVELS /* of an integrate-and-fire output: spike counts, greatest membranes */
 } es_buffer;
 
 static inline uint8_t *es_buffer_of(const es_net *net, uint32_t number, es_buffer kind)
@@ -271,6 +301,28 @@ ES_PRIVATE uint64_t es_arena_fixed(const es_model *model, es_plan plan, uint32_t
 
 /* Lays out the whole one-shot plan into `table` and returns its end. */
 ES_PRIVATE uint64_t es_arena_one_shot(const es_model *model, uint32_t *table);
+
+/* ---- what is under way (es_inbox.c) ------------------------------------- */
+
+/* An inbox: u32 slots, a power of two above every delay; touched bits [slots]
+ * [words]; values [slots][neurons] like the population's accumulators. What
+ * arrives in a tick is in slot tick mod slots. */
+typedef struct es_inbox_slot {
+    uint32_t *touched;
+    uint8_t *values;
+} es_inbox_slot;
+
+/* Slots that the inbox of a population needs; 0: nothing reaches it late. */
+ES_PRIVATE uint32_t es_inbox_slots(const es_model *model, uint32_t number);
+
+/* Bytes of an inbox with so many slots. */
+ES_PRIVATE uint64_t es_inbox_bytes(const es_population *population, uint32_t slots);
+
+/* Empties the inbox of a population, if it has one. */
+ES_PRIVATE void es_inbox_clear(const es_net *net, uint32_t number);
+
+/* Where what arrives `delay` ticks after the open one is kept. */
+ES_PRIVATE es_inbox_slot es_inbox_slot_of(const es_net *net, uint32_t number, uint32_t delay);
 
 /* The first projection that ends in a population other than the input. */
 static inline const es_projection *es_first_incoming(const es_model *model, uint32_t number)
@@ -321,6 +373,9 @@ typedef struct es_pixel_events {
  * marks the target pixels, and counts. */
 ES_PRIVATE void es_project(es_net *net, uint32_t source, const es_pixel_events *events);
 
+/* Adds what arrives late in the open tick to a population, as if it was sent now. */
+ES_PRIVATE void es_deliver(es_net *net, uint32_t number);
+
 /* ---- neurons (es_neuron.c) --------------------------------------------- */
 
 /* Evaluates the touched (or driven) pixels of a population, sends what changed,
@@ -345,10 +400,11 @@ ES_PRIVATE es_window es_window_of(const es_projection *projection, int axis, uin
 ES_PRIVATE bool es_fires(const es_population *population, int32_t membrane, int32_t threshold);
 
 /* Brings the membranes of a pixel to the open tick, before the first input of
- * that tick is added. Call before the pixel is marked. */
+ * that tick is added. Call before the pixel is marked. Not where input goes
+ * through a current: those membranes wait for their evaluation. */
 ES_PRIVATE void es_decay_pixel(es_net *net, uint32_t number, uint32_t pixel);
 
-/* The same for every pixel that has a stamp. */
+/* Renews all stamps of a population, if it has any, at the beginning of a tick. */
 ES_PRIVATE void es_decay_population(es_net *net, uint32_t number);
 
 /* A membrane after `ticks` ticks without input. */

@@ -177,18 +177,36 @@ static bool level_range_is_valid(const es_population *population)
         return population->level_min == 0 && population->level_max == 0;
     if (population->kind == ES_INTEGRATE_AND_FIRE) /* more than one spike a tick only if they subtract */
         return population->level_min == 0 &&
-               (population->level_max == 1 ||
-                (population->level_max > 1 && population->reset == ES_RESET_SUBTRACT));
+               (population->level_max <= 1 || population->reset == ES_RESET_SUBTRACT);
     return true;
+}
+
+/* Adaptation, refractory ticks and a delayed reset need a synaptic current. */
+static bool flags_are_valid(const es_population *population)
+{
+    const uint8_t known =
+        ES_FLAG_DRIVEN | ES_FLAG_CURRENT | ES_FLAG_ADAPTATION | ES_FLAG_RESET_DELAYED;
+    bool delayed = (population->flags & ES_FLAG_RESET_DELAYED) != 0;
+
+    if (!es_has_currents(population) &&
+        (es_has_adaptation(population) || delayed || population->refractory != 0 || population->current_rounding != 0))
+        return false;
+    if (!es_has_adaptation(population) && population->adaptation_rounding != 0)
+        return false;
+    return population->flags <= known && !(delayed && population->refractory != 0);
 }
 
 static bool spiking_fields_are_valid(const es_population *population)
 {
     if (population->kind != ES_INTEGRATE_AND_FIRE)
         return population->flags == 0 && population->compare == 0 && population->reset == 0 &&
-               population->rounding == 0 && population->membrane_min == 0 && population->membrane_max == 0;
-    return population->flags <= ES_FLAG_DRIVEN && population->compare <= ES_FIRES_FROM &&
+               population->rounding == 0 && population->membrane_min == 0 && population->membrane_max == 0 &&
+               population->refractory == 0 && population->readout == 0 && population->current_rounding == 0 &&
+               population->adaptation_rounding == 0;
+    return flags_are_valid(population) && population->compare <= ES_FIRES_FROM &&
            population->reset <= ES_RESET_SUBTRACT && population->rounding <= ES_DECAY_TOWARD_ZERO &&
+           population->current_rounding <= ES_DECAY_TOWARD_ZERO &&
+           population->adaptation_rounding <= ES_DECAY_TOWARD_ZERO && population->readout <= ES_READ_GREATEST &&
            population->membrane_min <= 0 && population->membrane_max >= 0;
 }
 
@@ -202,13 +220,17 @@ static bool shape_is_valid(const es_population *population)
 static bool population_is_valid(const es_model *model, const es_population *population)
 {
     bool first = population == model->populations;
+    bool last = population + 1 == model->populations + model->population_count;
 
+    if (!last && population->kind == ES_INTEGRATE_AND_FIRE &&
+        (population->readout != ES_READ_SPIKES || population->level_max == 0))
+        return false;
     return population->kind <= ES_INTEGRATE_AND_FIRE && es_is_input(population) == first &&
            shape_is_valid(population) && spiking_fields_are_valid(population) &&
            level_range_is_valid(population) && level_bytes_are_valid(population, model->input) &&
            accumulator_bytes_are_valid(population) &&
-           (population->budget == 0 || population->kind == ES_SPIKE_INPUT) && population->reserved == 0 &&
-           population->reserved_2 == 0 && is_zero(population->reserved_3, sizeof population->reserved_3);
+           (population->budget == 0 || population->kind == ES_SPIKE_INPUT) &&
+           is_zero(population->reserved, sizeof population->reserved);
 }
 
 static int check_populations(const es_model *model)
@@ -366,10 +388,13 @@ static bool projection_is_valid(const es_model *model, es_span weights, const es
 {
     const es_population *source, *target;
 
-    if (projection->kind > ES_MAX_POOL_WINDOW || projection->delay != 0 || projection->reserved != 0 ||
+    if (projection->kind > ES_MAX_POOL_WINDOW || projection->reserved != 0 ||
         !is_zero(projection->reserved_2, sizeof projection->reserved_2))
         return false;
-    if (projection->source >= projection->target || projection->target >= model->population_count)
+    if (projection->source >= model->population_count || projection->target >= model->population_count)
+        return false;
+    if (projection->source >= projection->target ? projection->delay == 0 || projection->target == 0
+                                                 : projection->delay != 0 && projection->kind == ES_MAX_POOL_WINDOW)
         return false;
     source = &model->populations[projection->source];
     target = &model->populations[projection->target];
@@ -428,9 +453,9 @@ static int check_graph(const es_model *model)
         bool last = number + 1u == model->population_count;
         uint32_t incoming = count_incoming(model, number);
         uint32_t outgoing = count_outgoing(model, number, next);
-        if (population->projection_count != outgoing || (outgoing == 0) != last)
+        if (population->projection_count != outgoing || (outgoing == 0 && !last))
             return ES_ERR_POPULATION;
-        if (population->first_projection != (last ? 0 : next))
+        if (population->first_projection != (outgoing == 0 ? 0 : next))
             return ES_ERR_POPULATION;
         if (number > 0 && (incoming == 0 || (incoming > 1 && population->kind == ES_MAX_POOL)))
             return ES_ERR_PROJECTION;
@@ -444,13 +469,15 @@ static int check_graph(const es_model *model)
 static int check_arena(const es_model *model)
 {
     const es_header *header = header_of(model->data);
-    bool spiking = model->populations[0].kind == ES_SPIKE_INPUT;
+    bool timed = model->populations[0].kind == ES_SPIKE_INPUT;
 
     if (header->streaming_bytes != es_arena_fixed(model, ES_PLAN_STREAMING, NULL))
         return ES_ERR_HEADER;
     for (uint32_t i = 0; i < model->population_count; i++)
-        spiking = spiking || model->populations[i].kind == ES_INTEGRATE_AND_FIRE;
-    if (spiking)
+        timed = timed || model->populations[i].kind == ES_INTEGRATE_AND_FIRE;
+    for (uint32_t i = 0; i < model->projection_count; i++)
+        timed = timed || model->projections[i].delay != 0;
+    if (timed)
         return header->one_shot_bytes == 0 ? ES_OK : ES_ERR_HEADER;
     if (header->one_shot_bytes < es_arena_fixed(model, ES_PLAN_ONE_SHOT, NULL))
         return ES_ERR_HEADER;
@@ -462,7 +489,7 @@ static int check_arena(const es_model *model)
 static uint32_t parameter_arrays(const es_population *population)
 {
     if (population->kind == ES_INTEGRATE_AND_FIRE)
-        return 4;
+        return 4u + (es_has_currents(population) ? 2u : 0u) + (es_has_adaptation(population) ? 2u : 0u);
     return population->kind == ES_ACTIVATION ? 1 : 0;
 }
 
@@ -472,6 +499,25 @@ static bool are_within(const int32_t *values, uint32_t count, int32_t least, int
         if (values[i] < least || values[i] > greatest)
             return false;
     return true;
+}
+
+/* Decays and what adapts are 0 to 2^30; the driven flag says whether some drive is not 0. */
+static bool spiking_parameters_are_valid(const es_population *population, const int32_t *values)
+{
+    const int32_t one = (int32_t)1 << 30;
+    uint32_t count = population->parameter_count;
+    bool quiet = are_within(values + (size_t)2 * count, count, 0, 0);
+
+    if (!are_within(values + count, count, 0, one))
+        return false;
+    if (es_has_currents(population)) {
+        if (!are_within(values + (size_t)4 * count, count, 0, one))
+            return false;
+        quiet = quiet && are_within(values + (size_t)5 * count, count, 0, 0);
+    }
+    if (es_has_adaptation(population) && !are_within(values + (size_t)6 * count, 2 * count, 0, one))
+        return false;
+    return es_is_driven(population) != quiet;
 }
 
 static bool parameters_are_valid(const es_model *model, es_span parameters, const es_population *population)
@@ -493,8 +539,7 @@ static bool parameters_are_valid(const es_model *model, es_span parameters, cons
         return false;
     if (population->kind == ES_ACTIVATION)
         return true;
-    return are_within(values + count, count, 0, (int32_t)1 << 30) && /* decay */
-           es_is_driven(population) != are_within(values + (size_t)2 * count, count, 0, 0);
+    return spiking_parameters_are_valid(population, values);
 }
 
 static int check_parameters(const es_model *model, es_span parameters)

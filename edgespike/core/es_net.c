@@ -5,12 +5,27 @@ enum { OPEN, WINDOW, FINISHED }; /* es_net.state; WINDOW: ended, its output is k
 
 /* ---- state ------------------------------------------------------------- */
 
-static void clear(const es_net *net, uint32_t number, es_buffer kind, uint32_t values)
+static void clear(const es_net *net, uint32_t number, es_buffer kind, size_t bytes)
 {
     uint8_t *buffer = es_buffer_of(net, number, kind);
 
     if (buffer)
-        memset(buffer, 0, (size_t)values * sizeof(uint32_t));
+        memset(buffer, 0, bytes);
+}
+
+/* What integrate-and-fire neurons have beside their membranes, and the scores. */
+static void clear_neurons(const es_net *net, uint32_t number)
+{
+    const es_population *population = &net->model->populations[number];
+    uint32_t neurons = es_neuron_count(population);
+    int32_t least = population->readout == ES_READ_GREATEST ? population->membrane_min : 0;
+
+    clear(net, number, ES_CURRENTS, neurons * sizeof(int32_t));
+    clear(net, number, ES_ADAPTATION, neurons * sizeof(int32_t));
+    clear(net, number, ES_REFRACTORY, neurons * sizeof(uint16_t));
+    if (es_keeps_scores(net->model, number))
+        for (uint32_t neuron = 0; neuron < neurons; neuron++)
+            ((int32_t *)(void *)es_buffer_of(net, number, ES_SCORES))[neuron] = least;
 }
 
 static void load_accumulators(const es_net *net, uint32_t number)
@@ -46,19 +61,20 @@ static void open_window(es_net *net)
 
     net->window_start = net->tick;
     net->tick_input = 0;
+    net->under_way = 0;
     net->pending = false;
     net->state = OPEN;
     for (uint32_t number = 0; number < model->population_count; number++) {
         const es_population *population = &model->populations[number];
-        clear(net, number, ES_TOUCHED, (es_pixel_count(population) + 31) / 32);
-        clear(net, number, ES_STAMPS, es_pixel_count(population));
-        if (es_counts_spikes(model, number))
-            clear(net, number, ES_SPIKE_COUNTS, es_neuron_count(population));
+        clear(net, number, ES_TOUCHED, (es_pixel_count(population) + 31) / 32 * sizeof(uint32_t));
+        clear(net, number, ES_STAMPS, es_pixel_count(population) * sizeof(uint32_t));
+        clear_neurons(net, number);
+        es_inbox_clear(net, number);
         if (!es_is_one_shot(net))
             load_accumulators(net, number);
         if (!es_is_one_shot(net) || number == 0)
             load_levels(net, number);
-        net->pending = net->pending || es_is_driven(population);
+        net->pending = net->pending || es_works_every_tick(population);
     }
     if (es_is_one_shot(net))
         load_targets(net, 0);
@@ -66,7 +82,7 @@ static void open_window(es_net *net)
 
 /* ---- time -------------------------------------------------------------- */
 
-/* Evaluates everything that was touched, in topological order. */
+/* Evaluates everything that was touched, in order. */
 static void settle(es_net *net)
 {
     bool again = false;
@@ -76,9 +92,13 @@ static void settle(es_net *net)
             load_levels(net, number);
             load_targets(net, number);
         }
+        if (es_buffer_of(net, number, ES_INBOX))
+            es_deliver(net, number);
         again |= es_evaluate(net, number);
     }
-    net->pending = again;
+    net->pending = again || net->under_way != 0;
+    if (net->under_way != 0)
+        net->under_way--;
 }
 
 static void pass_ticks(es_net *net, uint32_t ticks)

@@ -10,7 +10,10 @@ typedef struct es_work {
     const es_population *population;
     uint8_t *accumulators;
     uint8_t *levels; /* NULL in the one-shot plan, unless a max pool reads them */
-    uint32_t *spike_counts; /* NULL unless it is the output */
+    int32_t *scores; /* NULL unless it is an output that keeps them */
+    int32_t *currents; /* NULL where there is no such state, like the next two */
+    int32_t *adaptations;
+    uint16_t *refractory;
     const int32_t *parameters;
     es_initial initial;
     const es_projection *incoming; /* of a max pool */
@@ -176,10 +179,23 @@ static void tell_levels(const es_work *work, const es_group *group, es_pixel_eve
 
 /* ---- integrate and fire ------------------------------------------------ */
 
-enum { THRESHOLD, DECAY, DRIVE, RESET_VALUE }; /* parameter arrays */
+/* parameter arrays */
+enum {
+    THRESHOLD,
+    DECAY,
+    DRIVE,
+    RESET_VALUE,
+    CURRENT_DECAY,
+    CURRENT_DRIVE,
+    ADAPTATION_DECAY,
+    ADAPTATION_INCREMENT
+};
+
 
 bool es_fires(const es_population *population, int32_t membrane, int32_t threshold)
 {
+    if (population->level_max == 0) /* a leaky integrator */
+        return false;
     return population->compare == ES_FIRES_FROM ? membrane >= threshold : membrane > threshold;
 }
 
@@ -187,6 +203,8 @@ static int32_t decayed_once(int32_t membrane, int32_t decay, uint8_t rounding)
 {
     int64_t product = (int64_t)membrane * decay;
 
+    if (rounding == ES_DECAY_NONE)
+        return membrane;
     if (rounding == ES_DECAY_NEAREST)
         product += (int64_t)1 << 29;
     else if (rounding == ES_DECAY_TOWARD_ZERO && product < 0)
@@ -241,19 +259,25 @@ static void decay_neurons(const es_net *net, uint32_t number, uint32_t pixel, ui
         membranes[i] = es_decayed(membranes[i], decay[i], population->rounding, ticks);
 }
 
+/* Brings a pixel that has a stamp to where so many ticks have decayed. */
+static void catch_up(const es_net *net, uint32_t number, uint32_t pixel, uint32_t ticks)
+{
+    uint32_t *stamp = (uint32_t *)(void *)es_buffer_of(net, number, ES_STAMPS) + pixel;
+
+    if (*stamp != ticks)
+        decay_neurons(net, number, pixel, ticks - *stamp);
+    *stamp = ticks;
+}
+
 void es_decay_pixel(es_net *net, uint32_t number, uint32_t pixel)
 {
     const uint32_t *touched = (const uint32_t *)(const void *)es_buffer_of(net, number, ES_TOUCHED);
-    uint32_t *stamps = (uint32_t *)(void *)es_buffer_of(net, number, ES_STAMPS);
-    uint32_t now = net->tick - net->window_start + 1; /* ticks of the window, with the open one */
+    const es_population *population = &net->model->populations[number];
 
-    if (!stamps) { /* driven: it decays once every tick, before it is marked or in its turn */
-        if ((touched[pixel / 32] >> pixel % 32 & 1) == 0)
-            decay_neurons(net, number, pixel, 1);
-    } else if (stamps[pixel] != now) {
-        decay_neurons(net, number, pixel, now - stamps[pixel]);
-        stamps[pixel] = now;
-    }
+    if (es_has_stamps(population)) /* as many as the window has had ticks, with the open one */
+        catch_up(net, number, pixel, net->tick - net->window_start + 1);
+    else if ((touched[pixel / 32] >> pixel % 32 & 1) == 0) /* once every tick, before it is marked or in its turn */
+        decay_neurons(net, number, pixel, 1);
 }
 
 static int32_t spikes_of(const es_population *population, int32_t membrane, int32_t threshold)
@@ -273,6 +297,33 @@ static int32_t clamp(int32_t value, int32_t least, int32_t greatest)
     return value > greatest ? greatest : value;
 }
 
+static int32_t sum(int32_t a, int32_t b)
+{
+    return (int32_t)((uint32_t)a + (uint32_t)b);
+}
+
+/* A membrane after spikes, not clamped. */
+static int32_t after_reset(const es_population *population, int32_t membrane, int32_t spikes, int32_t threshold,
+                           int32_t reset_value)
+{
+    if (spikes > 0 && population->reset == ES_RESET_TO_VALUE)
+        return reset_value;
+    if (population->reset == ES_RESET_SUBTRACT)
+        return (int32_t)((uint32_t)membrane - (uint32_t)spikes * (uint32_t)threshold);
+    return membrane;
+}
+
+/* What the output keeps of a neuron's tick. */
+static void keep_score(const es_work *work, uint32_t neuron, int32_t spikes, int32_t membrane)
+{
+    if (!work->scores)
+        return;
+    if (work->population->readout == ES_READ_SPIKES)
+        work->scores[neuron] = sum(work->scores[neuron], spikes);
+    else if (membrane > work->scores[neuron])
+        work->scores[neuron] = membrane;
+}
+
 /* Returns whether some neuron of the group would fire again without input. */
 static bool evaluate_integrate_and_fire(const es_work *work, const es_group *group, es_pixel_events *events)
 {
@@ -285,24 +336,136 @@ static bool evaluate_integrate_and_fire(const es_work *work, const es_group *gro
     bool again = false;
 
     for (uint32_t i = 0; i < group->count; i++) {
-        int32_t membrane = (int32_t)((uint32_t)membranes[i] + (uint32_t)drives[i]);
+        int32_t membrane = sum(membranes[i], drives[i]);
         int32_t spikes = spikes_of(population, membrane, thresholds[i]);
         if (spikes > 0) {
             append(events, group->first + i, spikes);
-            if (population->reset == ES_RESET_TO_VALUE)
-                membrane = reset_values[i];
-            else if (population->reset == ES_RESET_SUBTRACT)
-                membrane -= spikes * thresholds[i];
-            if (work->spike_counts)
-                work->spike_counts[neuron + i] += (uint32_t)spikes;
+            membrane = after_reset(population, membrane, spikes, thresholds[i], reset_values[i]);
         }
         membranes[i] = clamp(membrane, population->membrane_min, population->membrane_max);
+        keep_score(work, neuron + i, spikes, membranes[i]);
         again = again || es_fires(population, membranes[i], thresholds[i]);
     }
     return again;
 }
 
+/* ---- with a synaptic current ------------------------------------------- */
+
+/* One neuron in its tick. */
+typedef struct es_cell {
+    const int32_t *parameters; /* of the first array; the next ones lie parameter_count apart */
+    int32_t membrane;
+    int32_t current;
+    int32_t adaptation;
+    uint32_t refractory;
+    int32_t spikes;
+} es_cell;
+
+static int32_t parameter(const es_population *population, const es_cell *cell, uint32_t array)
+{
+    return cell->parameters[(size_t)array * population->parameter_count];
+}
+
+static void adapt(const es_population *population, es_cell *cell, int32_t spikes)
+{
+    int64_t raised;
+    int32_t room;
+
+    if (!es_has_adaptation(population))
+        return;
+    raised = cell->adaptation + (int64_t)spikes * parameter(population, cell, ADAPTATION_INCREMENT);
+    room = INT32_MAX - parameter(population, cell, THRESHOLD);
+    cell->adaptation = raised < room ? (int32_t)raised : room;
+}
+
+/* The tick of a neuron that is not refractory. `due` spikes of the last tick reset in this one. */
+static void integrate_and_fire(const es_population *population, es_cell *cell, int32_t due)
+{
+    int32_t threshold = parameter(population, cell, THRESHOLD) + cell->adaptation;
+    int32_t reset_value = parameter(population, cell, RESET_VALUE);
+    int32_t membrane = decayed_once(cell->membrane, parameter(population, cell, DECAY), population->rounding);
+
+    membrane = sum(sum(membrane, cell->current), parameter(population, cell, DRIVE));
+    membrane = after_reset(population, membrane, due, threshold, reset_value);
+    cell->spikes = spikes_of(population, membrane, threshold);
+    if (cell->spikes > 0 && !(population->flags & ES_FLAG_RESET_DELAYED)) {
+        membrane = after_reset(population, membrane, cell->spikes, threshold, reset_value);
+        adapt(population, cell, cell->spikes);
+        cell->refractory = population->refractory;
+    }
+    cell->membrane = clamp(membrane, population->membrane_min, population->membrane_max);
+}
+
+/* Returns whether the neuron works in the next tick without input. */
+static bool step_cell(const es_population *population, es_cell *cell)
+{
+    int32_t threshold = parameter(population, cell, THRESHOLD);
+    int32_t due = 0;
+
+    if (population->flags & ES_FLAG_RESET_DELAYED)
+        due = spikes_of(population, cell->membrane, threshold + cell->adaptation);
+    if (es_has_adaptation(population)) {
+        cell->adaptation = decayed_once(cell->adaptation, parameter(population, cell, ADAPTATION_DECAY),
+                                        population->adaptation_rounding);
+        adapt(population, cell, due);
+    }
+    cell->current = sum(cell->current, parameter(population, cell, CURRENT_DRIVE));
+    if (cell->refractory > 0)
+        cell->refractory--;
+    else
+        integrate_and_fire(population, cell, due);
+    cell->current = decayed_once(cell->current, parameter(population, cell, CURRENT_DECAY),
+                                 population->current_rounding);
+    return cell->current != 0 || cell->adaptation != 0 || cell->refractory != 0 ||
+           es_fires(population, cell->membrane, threshold + cell->adaptation);
+}
+
+/* The same as evaluate_integrate_and_fire for neurons that have more state. */
+static bool evaluate_with_currents(const es_work *work, const es_group *group, es_pixel_events *events)
+{
+    const int32_t *parameters = parameters_of(work, group, THRESHOLD);
+    int32_t *membranes = (int32_t *)(void *)work->accumulators;
+    uint32_t neuron = first_neuron(work, group);
+    bool again = false;
+
+    for (uint32_t i = 0; i < group->count; i++, neuron++) {
+        es_cell cell = {parameters + i, membranes[neuron], work->currents[neuron], 0, 0, 0};
+        if (work->adaptations)
+            cell.adaptation = work->adaptations[neuron];
+        if (work->refractory)
+            cell.refractory = work->refractory[neuron];
+        if (step_cell(work->population, &cell))
+            again = true;
+        membranes[neuron] = cell.membrane;
+        work->currents[neuron] = cell.current;
+        if (work->adaptations)
+            work->adaptations[neuron] = cell.adaptation;
+        if (work->refractory)
+            work->refractory[neuron] = (uint16_t)cell.refractory;
+        if (cell.spikes > 0)
+            append(events, group->first + i, cell.spikes);
+        keep_score(work, neuron, cell.spikes, cell.membrane);
+    }
+    return again;
+}
+
 /* ---- a population ------------------------------------------------------ */
+
+/* Membranes that take in a current step by themselves; what they slept over comes before. */
+static void bring_to_tick(es_net *net, const es_work *work, uint32_t pixel)
+{
+    uint32_t closed = net->tick - net->window_start;
+
+    if (!es_decays(work->population))
+        return;
+    if (!es_has_currents(work->population)) {
+        es_decay_pixel(net, work->number, pixel);
+    } else if (es_has_stamps(work->population)) {
+        uint32_t *stamps = (uint32_t *)(void *)es_buffer_of(net, work->number, ES_STAMPS);
+        catch_up(net, work->number, pixel, closed);
+        stamps[pixel] = closed + 1;
+    }
+}
 
 /* Evaluates one pixel and sends what changed. Returns whether it works again in
  * the next tick by itself. */
@@ -313,8 +476,7 @@ static bool evaluate_pixel(es_net *net, const es_work *work, uint32_t pixel, uin
     es_pixel_events events;
     bool again = false;
 
-    if (es_decays(population))
-        es_decay_pixel(net, work->number, pixel);
+    bring_to_tick(net, work, pixel);
     events.y = y;
     events.x = x;
     for (; group.first < population->channels; group.first += group.count) {
@@ -322,7 +484,9 @@ static bool evaluate_pixel(es_net *net, const es_work *work, uint32_t pixel, uin
         if (group.count > ES_GROUP)
             group.count = ES_GROUP;
         events.count = 0;
-        if (es_is_spiking(population))
+        if (es_has_currents(population))
+            again |= evaluate_with_currents(work, &group, &events);
+        else if (es_is_spiking(population))
             again |= evaluate_integrate_and_fire(work, &group, &events);
         else
             tell_levels(work, &group, &events);
@@ -363,9 +527,11 @@ static es_work work_of(const es_net *net, uint32_t number)
     work.population = &model->populations[number];
     work.accumulators = es_buffer_of(net, number, ES_ACCUMULATORS);
     work.levels = es_has_levels(work.population) ? es_buffer_of(net, number, ES_LEVELS) : NULL;
-    work.spike_counts = es_counts_spikes(model, number)
-                            ? (uint32_t *)(void *)es_buffer_of(net, number, ES_SPIKE_COUNTS)
-                            : NULL;
+    work.scores =
+        es_keeps_scores(model, number) ? (int32_t *)(void *)es_buffer_of(net, number, ES_SCORES) : NULL;
+    work.currents = (int32_t *)(void *)es_buffer_of(net, number, ES_CURRENTS);
+    work.adaptations = (int32_t *)(void *)es_buffer_of(net, number, ES_ADAPTATION);
+    work.refractory = (uint16_t *)(void *)es_buffer_of(net, number, ES_REFRACTORY);
     work.parameters = es_parameters(model, work.population);
     work.initial = es_initial_of(model, work.population);
     work.incoming = es_first_incoming(model, number);
@@ -377,7 +543,7 @@ bool es_evaluate(es_net *net, uint32_t number)
     es_work work = work_of(net, number);
     uint32_t *touched = (uint32_t *)(void *)es_buffer_of(net, number, ES_TOUCHED);
     uint32_t pixels = es_pixel_count(work.population);
-    bool driven = es_is_driven(work.population);
+    bool driven = es_works_every_tick(work.population);
     bool again = false;
 
     if (work.population->kind == ES_ACCUMULATOR) { /* only integrates */
@@ -400,9 +566,11 @@ void es_decay_population(es_net *net, uint32_t number)
 {
     const es_population *population = &net->model->populations[number];
 
+    uint32_t closed = net->tick - net->window_start;
+
     if (es_has_stamps(population))
         for (uint32_t pixel = 0; pixel < es_pixel_count(population); pixel++)
-            es_decay_pixel(net, number, pixel);
+            catch_up(net, number, pixel, es_has_currents(population) ? closed : closed + 1);
 }
 
 /* ---- views ------------------------------------------------------------- */
@@ -448,8 +616,8 @@ int32_t es_neuron_score(const es_net *net, uint32_t number, uint32_t neuron)
 {
     const es_population *population = &net->model->populations[number];
 
-    if (es_counts_spikes(net->model, number))
-        return ((const int32_t *)(const void *)es_buffer_of(net, number, ES_SPIKE_COUNTS))[neuron];
+    if (es_keeps_scores(net->model, number))
+        return ((const int32_t *)(const void *)es_buffer_of(net, number, ES_SCORES))[neuron];
     if (es_has_levels(population) && es_is_one_shot(net)) { /* levels were told, not kept */
         es_work work = work_of(net, number);
         uint32_t pixel = neuron / population->channels;

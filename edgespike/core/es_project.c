@@ -6,20 +6,37 @@
 typedef struct es_target {
     const es_population *population;
     uint32_t number;
-    uint8_t *accumulators;
+    uint8_t *accumulators; /* where input adds up: also currents, or the slot of a later tick */
     uint32_t *touched;
     bool decays;
 } es_target;
 
-static es_target target_of(const es_net *net, const es_projection *projection)
+static es_target present_target(const es_net *net, uint32_t number)
 {
     es_target target;
+    bool has_currents;
 
-    target.number = projection->target;
-    target.population = &net->model->populations[target.number];
-    target.accumulators = es_buffer_of(net, target.number, ES_ACCUMULATORS);
-    target.touched = (uint32_t *)(void *)es_buffer_of(net, target.number, ES_TOUCHED);
-    target.decays = es_decays(target.population);
+    target.number = number;
+    target.population = &net->model->populations[number];
+    has_currents = es_has_currents(target.population);
+    target.accumulators = es_buffer_of(net, number, has_currents ? ES_CURRENTS : ES_ACCUMULATORS);
+    target.touched = (uint32_t *)(void *)es_buffer_of(net, number, ES_TOUCHED);
+    target.decays = es_decays(target.population) && !has_currents;
+    return target;
+}
+
+static es_target target_of(es_net *net, const es_projection *projection)
+{
+    es_target target = present_target(net, projection->target);
+
+    if (projection->delay != 0) {
+        es_inbox_slot slot = es_inbox_slot_of(net, projection->target, projection->delay);
+        target.accumulators = slot.values;
+        target.touched = slot.touched;
+        target.decays = false;
+        if (net->under_way < projection->delay)
+            net->under_way = projection->delay;
+    }
     return target;
 }
 
@@ -297,4 +314,35 @@ void es_project(es_net *net, uint32_t number, const es_pixel_events *events)
     stats->synops += reached;
     net->stats.events += events->count;
     net->stats.synops += reached;
+}
+
+/* ---- what arrives late ------------------------------------------------- */
+
+static void deliver_pixel(es_net *net, const es_target *target, const es_inbox_slot *slot, uint32_t pixel)
+{
+    uint32_t channels = target->population->channels;
+    uint32_t bytes = channels * target->population->accumulator_bytes;
+    uint8_t *values = slot->values + (size_t)pixel * bytes;
+
+    touch(net, target, pixel);
+    for (uint32_t i = 0; i < channels; i++)
+        add(target, pixel * channels + i,
+            target->population->accumulator_bytes == 2 ? ((const uint16_t *)(const void *)values)[i]
+                                                       : ((const uint32_t *)(const void *)values)[i]);
+    memset(values, 0, bytes);
+}
+
+void es_deliver(es_net *net, uint32_t number)
+{
+    es_target target = present_target(net, number);
+    es_inbox_slot slot = es_inbox_slot_of(net, number, 0);
+    uint32_t pixels = es_pixel_count(target.population);
+
+    for (uint32_t first = 0; first < pixels; first += 32) {
+        uint32_t bits = slot.touched[first / 32];
+        slot.touched[first / 32] = 0;
+        for (uint32_t pixel = first; bits != 0; pixel++, bits >>= 1)
+            if (bits & 1)
+                deliver_pixel(net, &target, &slot, pixel);
+    }
 }

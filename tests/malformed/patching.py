@@ -12,6 +12,7 @@ from edgespike.graph import (
     CORE_EVENT,
     Accumulator,
     Activation,
+    Adaptation,
     Compare,
     Convolution,
     Dense,
@@ -25,11 +26,13 @@ from edgespike.graph import (
     OneToOne,
     Population,
     Projection,
+    Readout,
     Reset,
     Rounding,
     SelfTest,
     SpikeInput,
     SumPool,
+    SynapticCurrent,
 )
 from edgespike.modelfile import encode_model
 from edgespike.reference import ReferenceNetwork
@@ -58,7 +61,7 @@ POPULATION = {
     "height": (4, "H"),
     "width": (6, "H"),
     "channels": (8, "H"),
-    "reserved": (10, "H"),
+    "refractory": (10, "H"),
     "level min": (12, "i"),
     "level max": (16, "i"),
     "parameter offset": (20, "I"),
@@ -67,13 +70,15 @@ POPULATION = {
     "compare": (32, "B"),
     "reset": (33, "B"),
     "rounding": (34, "B"),
-    "reserved 2": (35, "B"),
+    "readout": (35, "B"),
     "membrane min": (36, "i"),
     "membrane max": (40, "i"),
     "budget": (44, "I"),
     "first projection": (48, "H"),
     "projection count": (50, "H"),
-    "reserved 3": (52, "B"),
+    "current rounding": (52, "B"),
+    "adaptation rounding": (53, "B"),
+    "reserved": (54, "B"),
 }
 PROJECTION = {
     "kind": (0, "B"),
@@ -274,6 +279,44 @@ def spiking_model() -> bytes:
     return encode_model(with_self_test(graph, [(0, 1, 2, 0, 1), (3, 1, 2, 1, -1)]))
 
 
+def recurrent_model() -> bytes:
+    """Spike input 0; 1 has all that goes with a current and reaches itself; 2 never fires."""
+
+    def spiking(**more: Any) -> IntegrateAndFire:
+        half, zero = np.full(3, 1 << 29, np.int32), np.zeros(3, np.int32)
+        return IntegrateAndFire(
+            threshold=np.full(3, 50, np.int32),
+            decay=half,
+            drive=zero,
+            reset_value=zero,
+            compare=Compare.GREATER,
+            reset=Reset.TO_VALUE,
+            rounding=Rounding.NEAREST,
+            membrane_min=-100,
+            membrane_max=100,
+            current=SynapticCurrent(half, zero, Rounding.TOWARD_ZERO),
+            **more,
+        )
+
+    zero, half = np.zeros(3, np.int32), np.full(3, 1 << 29, np.int32)
+    adaptation = Adaptation(half, half, Rounding.FLOOR)
+    middle = spiking(max_spikes=1, adaptation=adaptation, refractory=2)
+    out = spiking(max_spikes=0, reset_delayed=True, readout=Readout.GREATEST_MEMBRANE)
+    populations = (
+        Population("in", (1, 1, 3), SpikeInput(-1, 1, 30)),
+        Population("middle", (1, 1, 3), middle, zero.reshape(1, 1, 3), None, 32),
+        Population("out", (1, 1, 3), out, zero.reshape(1, 1, 3), None, 32),
+    )
+    weight = Dense(np.full((3, 3), 60, np.int8))
+    projections = (
+        Projection(0, 1, weight),
+        Projection(1, 1, weight, delay=1),
+        Projection(1, 2, weight, delay=3),
+    )
+    graph = Graph(populations, projections, InputSpec(1000, 0), {"populations": []})
+    return encode_model(with_self_test(graph, [(0, 0, 0, 0, 1), (3, 0, 0, 1, -1)]))
+
+
 def counting_model() -> bytes:
     """Input 0 that counts two polarities in two slices, dense to the output."""
     table = values((4, 16), 0, 15).astype(np.int16)
@@ -328,6 +371,7 @@ def plain_spiking_model() -> bytes:
 MODELS = {
     "level": level_model,
     "spiking": spiking_model,
+    "recurrent": recurrent_model,
     "counting": counting_model,
     "forked": forked_model,
     "pooled": pooled_model,

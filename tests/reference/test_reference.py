@@ -31,7 +31,16 @@ from edgespike.graph import (
     SpikeInput,
     SumPool,
 )
-from edgespike.reference import ReferenceNetwork, decayed, fan_out, level, maximum, project, spike
+from edgespike.reference import (
+    NeuronState,
+    ReferenceNetwork,
+    decayed,
+    fan_out,
+    level,
+    maximum,
+    project,
+    step,
+)
 
 
 def events(*rows: tuple[int, int, int, int, int]) -> Any:
@@ -136,8 +145,15 @@ def test_level_rounds_half_up_and_clips() -> None:
 )
 def test_decay_by_a_half(rounding: Rounding, expected: list[int]) -> None:
     membrane = np.array([-5, -3, -2, -1, 0, 1, 3, 4]).reshape(1, -1, 1)
-    half = neuron(decay=[1 << 29], rounding=rounding)
-    assert decayed(half, membrane).ravel().tolist() == expected
+    half = np.array([1 << 29], np.int32)
+    assert decayed(membrane, half, rounding).ravel().tolist() == expected
+
+
+def fire(neurons: IntegrateAndFire, membrane: Any) -> tuple[Any, Any]:
+    """Spikes of membranes that get nothing more in the tick, and the membranes after it."""
+    zero = np.zeros_like(membrane)
+    spikes, after = step(neurons, NeuronState(membrane, zero, zero, zero), zero)
+    return spikes, after.membrane
 
 
 @pytest.mark.parametrize(
@@ -151,17 +167,17 @@ def test_decay_by_a_half(rounding: Rounding, expected: list[int]) -> None:
 )
 def test_spikes_in_one_tick(compare: Compare, most: int, expected: list[int]) -> None:
     membrane = np.array([99, 100, 101, 200, 201, 900]).reshape(1, -1, 1)
-    spikes, after = spike(neuron(compare=compare, max_spikes=most), membrane)
+    spikes, after = fire(neuron(compare=compare, max_spikes=most), membrane)
     assert spikes.ravel().tolist() == expected
     assert np.array_equal(after, membrane - 100 * spikes)
 
 
 def test_reset_to_value_and_clamp() -> None:
     membrane = np.array([101, 99, -5000]).reshape(1, -1, 1)
-    spikes, after = spike(neuron(reset=Reset.TO_VALUE, reset_value=[-7]), membrane)
+    spikes, after = fire(neuron(reset=Reset.TO_VALUE, reset_value=[-7]), membrane)
     assert spikes.ravel().tolist() == [1, 0, 0]
     assert after.ravel().tolist() == [-7, 99, -1000]
-    spikes, after = spike(neuron(reset=Reset.NONE), membrane)
+    spikes, after = fire(neuron(reset=Reset.NONE), membrane)
     assert after.ravel().tolist() == [101, 99, -1000]
 
 
