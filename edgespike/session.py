@@ -319,7 +319,8 @@ class InferenceSession:
                 "events need the fields t, x, y, p", "see edgespike.events.make_events", "event-dtype"
             )
         t = np.asarray(events["t"], np.int64)
-        limits = {"t": (1 << 32) * self.tick_us, "x": 1 << 16, "y": 1 << 16, "p": 1 << 16}
+        # Ticks wrap around at 2**32: what lies less than half of that ahead is later.
+        limits = {"t": (self._now + (1 << 31)) * self.tick_us, "x": 1 << 16, "y": 1 << 16, "p": 1 << 16}
         for field, limit in limits.items():
             values = np.asarray(events[field], np.int64)
             outside = np.flatnonzero((values < 0) | (values >= limit))
@@ -330,7 +331,7 @@ class InferenceSession:
                     "event-range",
                 )
         value = events["value"] if "value" in names else np.ones(len(events), np.int16)
-        return _core_events(t // self.tick_us, events["x"], events["y"], events["p"], value)
+        return _core_events(t // self.tick_us % (1 << 32), events["x"], events["y"], events["p"], value)
 
     def _push(self, events: NDArray[Any]) -> list[Result]:
         results = []
@@ -338,7 +339,8 @@ class InferenceSession:
             used, window_closed = self.backend.push(events)
             self._taken += used
             if used:
-                self._time_us = int(events["tick"][used - 1]) * self.tick_us
+                passed = (int(events["tick"][used - 1]) - self._now) % (1 << 32)
+                self._time_us = (self._now + passed) * self.tick_us
             events = events[used:]
             if window_closed:
                 results.append(self._result(windows=1))
@@ -347,7 +349,7 @@ class InferenceSession:
     def advance(self, time_us: int) -> list[Result]:
         """Let time pass without events, to `time_us` microseconds since reset."""
         results = []
-        while self.backend.advance(time_us // self.tick_us):
+        while self.backend.advance(time_us // self.tick_us % (1 << 32)):
             results.append(self._result(windows=1))
         self._time_us = time_us
         return results
@@ -379,6 +381,11 @@ class InferenceSession:
         taken, self._taken = self._taken, 0
         lost = int(getattr(self.backend, "lost", 0))
         return Result.from_scores(self.backend.output(), self._time_us, windows, taken, lost)
+
+    @property
+    def _now(self) -> int:
+        """The last tick that was heard of, not wrapped around."""
+        return self._time_us // self.tick_us
 
     @property
     def tick_us(self) -> int:

@@ -30,6 +30,7 @@ from edgespike.modelfile import decode_model, encode_model, read_model, write_mo
 
 BACKENDS = ("reference", "cpu")
 EVENT = np.dtype([("t", "<i8"), ("x", "<u2"), ("y", "<u2"), ("p", "<i1")])
+GRADED = np.dtype([*EVENT.descr, ("value", "<i2")])
 
 
 def metadata(shape: list[int], grid: list[int], axes: list[int], scores: int, **more: Any) -> dict[str, Any]:
@@ -212,7 +213,7 @@ def test_tensors_of_counts_equal_the_events_they_count(backend: str) -> None:
     ("event", "code"),
     [
         ((-1, 0, 0, 1), "event-range"),
-        ((5000 << 32, 0, 0, 1), "event-range"),
+        ((5000 << 31, 0, 0, 1), "event-range"),
         ((0, 2, 0, 1), "event-range"),
         ((0, 0, 0, -1), "event-range"),
         ((0, 0, 0, 2), "event-range"),
@@ -226,6 +227,17 @@ def test_events_outside_are_refused(backend: str, event: tuple[int, ...], code: 
     assert caught.value.code == code
     with pytest.raises(DataError, match="t, x, y, p"):
         session.push(np.zeros(3, [("x", "<u2"), ("y", "<u2")]))
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_streams_go_on_when_ticks_wrap_around(backend: str) -> None:
+    session = InferenceSession(spiking_graph(), backend)
+    for time_us in (1 << 30, 1 << 31, 3 << 30, (1 << 32) - 1):
+        assert session.advance(time_us) == []
+    late = (1 << 32) + 5
+    assert session.push(np.array([((1 << 32), 0, 0, 0, 7), (late, 0, 0, 0, 6)], GRADED)) == []
+    result = session.finish()
+    assert (result.scores.tolist(), result.time_us) == ([2], late)
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
