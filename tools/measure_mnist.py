@@ -29,7 +29,8 @@ NETWORKS = {
     "netkit_mnist_cnn.onnx": 1.0,
     "lenet5.onnx": 1.0,
 }
-COLUMNS = "network", "levels", "float", "edgespike", "flash", "RAM", "RAM one-shot", "synops", "dense", "ms"
+COLUMNS = "network levels onnxruntime edgespike flash RAM one-shot synops dense ms".split()
+ALIGNED = ("---", *["---:"] * (len(COLUMNS) - 1))
 
 
 def measure(path: Path, white: float, levels: int, data: Path) -> tuple[str, ...]:
@@ -42,9 +43,9 @@ def measure(path: Path, white: float, levels: int, data: Path) -> tuple[str, ...
     shape = original.network.input.shape
     expected = original.scores(x.reshape(-1, *shape)).argmax(axis=1)
     session = InferenceSession(graph)
-    begin = time.perf_counter()
+    begin = time.process_time()
     scores = session.scores(x.reshape(-1, *shape))
-    milliseconds = 1e3 * (time.perf_counter() - begin) / len(x)
+    milliseconds = 1e3 * (time.process_time() - begin) / len(x)
     return (
         path.stem if path.stem != "model" else path.parent.name,
         str(levels),
@@ -68,7 +69,7 @@ def main() -> None:
         measure(data / "onnx" / name, white, levels, data)
         for name, white, levels in track(cases, "measuring", console=Console(stderr=True))
     ]
-    for row in (COLUMNS, ("---",) * len(COLUMNS), *rows):
+    for row in (COLUMNS, ALIGNED, *rows):
         print(f"| {' | '.join(row)} |")
 
 

@@ -165,7 +165,17 @@ def describe(report: Report) -> dict[str, Any]:
 def show(report: Report, output: Path, original: str) -> None:
     """Prints a report at 80 columns."""
     print_table(
-        ["layer", "shape", "weights", "bits", "bytes", "state", "acc", "active", "error"],
+        [
+            "layer",
+            "shape",
+            "weights",
+            "weight\nbits",
+            "weight\nbytes",
+            "state\nbytes",
+            "sum\nbits",
+            "active",
+            "error",
+        ],
         [
             (
                 layer.name,

@@ -191,7 +191,11 @@ def show_conversion(report: Report) -> None:
         [
             ("network", f"{len(report.layers)} populations, {neurons:,} neurons, {weights:,} int8 weights"),
             ("memory", f"{byte_count(report.flash)} flash, {byte_count(report.ram_streaming)} RAM"),
-            ("accuracy", f"{percent(report.accuracy)}, onnxruntime {percent(report.accuracy_float)}"),
+            (
+                "accuracy",
+                f"{percent(report.accuracy)} of {report.samples} calibration samples, "
+                f"onnxruntime {percent(report.accuracy_float)}",
+            ),
         ]
     )
 
