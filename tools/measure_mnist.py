@@ -29,7 +29,8 @@ NETWORKS = {
     "netkit_mnist_cnn.onnx": 1.0,
     "lenet5.onnx": 1.0,
 }
-COLUMNS = "network levels onnxruntime edgespike flash RAM one-shot synops dense ms".split()
+SIZES = ("flash", "RAM", "one-shot")
+COLUMNS = ("network", "levels", "onnxruntime", "edgespike", *SIZES, "synops", "dense", "ms")
 ALIGNED = ("---", *["---:"] * (len(COLUMNS) - 1))
 
 
