@@ -12,9 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgespike import __version__
-from edgespike.convert.bounds import accumulator_bounds
 from edgespike.convert.calibration import Calibration, check_classes, samples_for
-from edgespike.convert.dense import State, settle
+from edgespike.convert.comparison import compare
+from edgespike.convert.dense import State
 from edgespike.convert.event_input import (
     EventOptions,
     check_layout,
@@ -25,8 +25,8 @@ from edgespike.convert.event_input import (
 )
 from edgespike.convert.float_network import FloatNetwork
 from edgespike.convert.quantize import Quantized, input_scale, measure, quantize, quantize_input
-from edgespike.convert.reference_state import with_best_reference, work
-from edgespike.convert.report import Report, dense_macs, layer_reports, memory, summary
+from edgespike.convert.reference_state import with_best_reference
+from edgespike.convert.report import Report, memory, summary
 from edgespike.convert.self_test import golden_self_test
 from edgespike.errors import UsageError
 from edgespike.graph import Graph, InputSpec, LevelInput
@@ -81,16 +81,20 @@ def convert_onnx(
     run = FloatNetwork(network)
     chosen = np.unique(np.linspace(0, len(x) - 1, min(len(x), QUANTIZATION_SAMPLES)).astype(int))
     statistics = measure(network, run, x[chosen])
+    run.check(x)
     tell("quantizing", 0.3)
     quantized = quantize(network, statistics, inputs[chosen], neuron, scale, levels)
     tell("choosing the reference", 0.5)
     digest = hashlib.sha256(Path(path).read_bytes()).digest()
     graph = Graph(quantized.populations, quantized.projections, spec, source_hash=digest)
     graph = with_best_reference(graph, inputs[chosen][:REFERENCE_SAMPLES])
-    graph = replace(graph, self_test=golden_self_test(graph, inputs[fewest_changes(graph, inputs[chosen])]))
+    graph = replace(graph, self_test=golden_self_test(graph, inputs[chosen]))
     graph = replace(graph, metadata=metadata(network, quantized, Path(path).name, events, classes))
     tell("comparing", 0.6)
-    report = compare(graph, quantized, network, run, x, inputs, calibration.y, tell)
+    comparison = compare(
+        graph, quantized, network, run, x, inputs, lambda share: tell("comparing", 0.6 + 0.4 * share)
+    )
+    report = comparison.report(graph, calibration.y)
     conversion = {"levels": levels, **summary(report)}
     graph = replace(graph, metadata={**graph.metadata, "conversion": conversion})
     tell("done", 1.0)
@@ -127,12 +131,6 @@ def full_range(x: NDArray[Any]) -> NDArray[Any]:
     """Two samples that hold the least and the greatest value of x's type."""
     info = np.iinfo(x.dtype)
     return np.stack([np.full_like(x[0], info.min), np.full_like(x[0], info.max)])
-
-
-def fewest_changes(graph: Graph, inputs: State) -> int:
-    """The sample that costs the fewest input events, for a small self-test."""
-    changes = (inputs != graph.populations[0].initial_level).reshape(len(inputs), -1).sum(axis=1)
-    return int(changes.argmin())
 
 
 def metadata(
@@ -176,53 +174,3 @@ def metadata(
 def plain(values: Float) -> float | list[float]:
     """A number where all channels have the same, else a list."""
     return float(values[0]) if (values == values[0]).all() else values.tolist()
-
-
-# ---- comparison ------------------------------------------------------------------
-
-
-def compare(
-    graph: Graph,
-    quantized: Quantized,
-    network: Network,
-    run: FloatNetwork,
-    x: NDArray[Any],
-    inputs: State,
-    labels: NDArray[np.int64] | None,
-    tell: Progress,
-) -> Report:
-    """Float and converted network side by side on all samples."""
-    count = len(graph.populations)
-    noise, signal, activity, synops = np.zeros(count), np.zeros(count), np.zeros(count), 0.0
-    scores = []
-    for part, values in run.values(x):
-        states = settle(graph, inputs[part])
-        share = (part.stop - part.start) / len(x)
-        done = work(graph, states)
-        activity += np.array(done.activity) * share
-        synops += done.synops * share
-        for number, (layer, value) in enumerate(zip(network.layers[1:], values, strict=True), 1):
-            exact = np.clip(value.astype(np.float64), layer.minimum, layer.maximum)
-            noise[number] += np.square(states[number] * quantized.scales[number] - exact).sum()
-            signal[number] += np.square(exact).sum()
-        scores.append(states[-1].transpose(0, *(axis + 1 for axis in network.output.axes)))
-        tell("comparing", 0.6 + 0.4 * part.stop / len(x))
-    errors = (
-        None,
-        *(float(np.sqrt(n / s)) if s else None for n, s in zip(noise[1:], signal[1:], strict=True)),
-    )
-    answers = np.concatenate(scores).reshape(len(x), -1).argmax(axis=1)
-    expected = run.scores(x).argmax(axis=1)
-    return Report(
-        layers=layer_reports(graph, accumulator_bounds(graph), tuple(activity.tolist()), errors),
-        ram_streaming=0,
-        ram_one_shot=0,
-        flash=0,
-        samples=len(x),
-        accuracy_float=None if labels is None else float((expected == labels).mean()),
-        accuracy=None if labels is None else float((answers == labels).mean()),
-        agreement=float((answers == expected).mean()) if network.layers[-1].size > 1 else None,
-        synops=synops,
-        macs=dense_macs(graph),
-        warnings=(),
-    )

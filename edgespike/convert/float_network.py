@@ -39,8 +39,26 @@ class FloatNetwork:
 
     def scores(self, x: NDArray[Any]) -> NDArray[np.float64]:
         """Output of the original network: (samples, scores) for x (samples, *input shape)."""
+        return self.outputs(self.original, x)
+
+    def check(self, x: NDArray[Any]) -> None:
+        """Makes sure, on some samples, that simplification kept what the network computes.
+
+        Raises:
+            ModelError: it did not.
+        """
+        before, after = (self.outputs(session, x[:8]) for session in (self.original, self.layers))
+        if not np.allclose(before, after, rtol=1e-3, atol=1e-3 * np.abs(before).max(), equal_nan=True):
+            raise ModelError(
+                "onnxslim changed what the network computes",
+                "install another version of onnxslim, and report this",
+                "simplify",
+            )
+
+    def outputs(self, session: onnxruntime.InferenceSession, x: NDArray[Any]) -> NDArray[np.float64]:
+        """The network's output in one of the sessions, flattened: (samples, scores)."""
         names = [self.network.output.name]
-        runs = [outputs[0] for _, outputs in batches(self.original, x, self.network.batch, names)]
+        runs = [outputs[0] for _, outputs in batches(session, x, self.network.batch, names)]
         return np.concatenate(runs).reshape(len(x), -1).astype(np.float64)
 
     def values(self, x: NDArray[Any]) -> Iterator[tuple[slice, list[NDArray[np.float32]]]]:

@@ -136,8 +136,8 @@ def level_scale(values: NDArray[Any], levels: int, balance: float) -> tuple[Floa
 
 def least_error_scale(values: NDArray[Any], low: int, high: int) -> Float:
     """By column, the real value of a level with the least mean squared error; 0 for columns of zeros."""
-    reach = np.maximum(values.max(axis=0) / max(high, 0.5), values.min(axis=0) / min(low, -0.5))
-    reach = np.maximum(reach, 0.0).astype(np.float64)
+    greatest, least_value = (limit.astype(np.float64) for limit in (values.max(axis=0), values.min(axis=0)))
+    reach = np.maximum(np.maximum(greatest / max(high, 0.5), least_value / min(low, -0.5)), 0.0)
     best: Float = reach.copy()
     least = np.full(len(reach), np.inf)
     for part in np.geomspace(0.05, 1.0, 80):

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from edgespike.arena import neuron_state_bytes, one_shot_bytes, streaming_bytes
 from edgespike.graph import Convolution, Dense, Graph, OneToOne, Shape
 from edgespike.modelfile import encode_model
+
+FEW_SAMPLES = 50
 
 
 @dataclass(frozen=True)
@@ -111,6 +114,39 @@ def dense_macs(graph: Graph) -> int:
             source, target = graph.populations[projection.source], graph.populations[projection.target]
             total += int(fan_out(projection.connection, source.shape, target.shape).sum())
     return total
+
+
+def warnings_of(report: Report, changing: tuple[float, ...], x_range: tuple[float, float]) -> tuple[str, ...]:
+    """What a user should look at.
+
+    Args:
+        report: of the conversion.
+        changing: by layer, the share of channels that were not the same in all samples.
+        x_range: least and greatest value of the calibration samples.
+    """
+    found = []
+    if report.samples < FEW_SAMPLES:
+        found.append(f"only {report.samples} calibration samples; some hundred give better scales")
+    for layer, share in zip(report.layers[1:], changing[1:], strict=True):
+        if share == 0:
+            found.append(f"{layer.name}: constant, whatever the sample")
+        elif share < 0.5:
+            found.append(f"{layer.name}: {1 - share:.0%} of its channels are constant (dead)")
+    classes = math.prod(report.layers[-1].shape)
+    before, after = report.accuracy_float, report.accuracy
+    if before is not None and after is not None and classes > 1:
+        if before < 1.5 / classes:
+            found.append(
+                f"the network before conversion is right in {before:.1%} of the samples, by chance: check "
+                f"the labels, and that it was trained on values of {x_range[0]:g} to {x_range[1]:g}"
+            )
+        elif before - after > 0.01:
+            worst = max(report.layers, key=lambda layer: layer.error or 0.0)
+            found.append(
+                f"conversion costs {before - after:.1%} of accuracy; the error is greatest in {worst.name}. "
+                "More levels, or more calibration samples, may help"
+            )
+    return tuple(found)
 
 
 def summary(report: Report) -> dict[str, Any]:

@@ -12,11 +12,12 @@ from edgespike.convert.dense import State, settle
 from edgespike.graph import CORE_EVENT, Graph, SelfTest
 
 
-def golden_self_test(graph: Graph, sample: State) -> SelfTest:
-    """The self-test of a sample of input levels (height, width, channels)."""
+def golden_self_test(graph: Graph, inputs: State) -> SelfTest:
+    """The self-test of one of the samples of input levels: of that with the fewest events."""
+    changes = (inputs != graph.populations[0].initial_level).reshape(len(inputs), -1).sum(axis=1)
+    sample = inputs[changes.argmin()]
     scores = settle(graph, sample[None])[-1]
-    digest = zlib.crc32(scores.astype("<i4").tobytes())
-    return SelfTest(level_events(graph, sample), digest)
+    return SelfTest(level_events(graph, sample), zlib.crc32(scores.astype("<i4").tobytes()))
 
 
 def level_events(graph: Graph, sample: State) -> NDArray[Any]:
