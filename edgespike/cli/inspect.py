@@ -154,6 +154,7 @@ def describe_projection(projection: Projection) -> dict[str, Any]:
         "stride": stride and list(stride),
         "groups": connection.groups if isinstance(connection, Convolution) else 1,
         "shift": projection.shift,
+        "delay": projection.delay,
         "weights": 0 if weight is None else weight.size,
         "weight_bits": 0 if weight is None else 8 * weight.itemsize,
     }
@@ -196,7 +197,7 @@ def show(description: dict[str, Any]) -> None:
     )
     print()
     print_table(
-        ["projection", "kind", "kernel", "stride", "groups", "shift", "bits", "weights"],
+        ["projection", "kind", "kernel", "stride", "groups", "delay", "shift", "bits", "weights"],
         [
             (
                 f"{row['source']} -> {row['target']}",
@@ -204,6 +205,7 @@ def show(description: dict[str, Any]) -> None:
                 "x".join(map(str, row["kernel"])) if row["kernel"] else "-",
                 "x".join(map(str, row["stride"])) if row["stride"] else "-",
                 row["groups"],
+                row["delay"],
                 row["shift"],
                 row["weight_bits"] or "-",
                 f"{row['weights']:,}",
