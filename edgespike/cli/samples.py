@@ -42,7 +42,14 @@ def find_samples(paths: Iterable[Path], session: InferenceSession) -> list[Sampl
 
 
 def find_streams(path: Path, session: InferenceSession) -> list[Sample]:
-    """The event recordings in a file, folder or zip archive."""
+    """The event recordings in a file, folder or zip archive.
+
+    Raises:
+        DataError: there are none, or the network takes no events.
+    """
+    _require_events(
+        session, "classify samples with `edgespike run` or `edgespike eval`, or convert with --sensor"
+    )
     return [
         Sample(recording.name, recording.label, partial(_load_recording, recording, session))
         for recording in find_recordings(path, classes=session.classes)
@@ -62,18 +69,21 @@ def class_name(session: InferenceSession, label: int) -> str:
     return session.classes[label] if session.classes and label < len(session.classes) else str(label)
 
 
+def _require_events(session: InferenceSession, hint: str) -> None:
+    takes_spikes = isinstance(session.graph.populations[0].neuron, SpikeInput)
+    if session.graph.input.event_counts is None and not takes_spikes:
+        raise DataError("an event recording, but the network takes samples", hint, "event-input")
+
+
 def _load_recording(recording: Recording, session: InferenceSession) -> NDArray[Any]:
     """The events, checked against the sensor that the network was made for."""
     first = session.graph.populations[0]
     height, width, channels = first.shape
     counts = session.graph.input.event_counts
     with about(recording.name, DataError):
-        if counts is None and not isinstance(first.neuron, SpikeInput):
-            raise DataError(
-                "an event recording, but the network takes samples",
-                "convert the network with --sensor and --window, or give samples (.npy, .npz)",
-                "event-input",
-            )
+        _require_events(
+            session, "convert the network with --sensor and --window, or give samples (.npy, .npz)"
+        )
         events = recording.read()
         check_events(events, height, width, 2 if counts else channels)
     return events
