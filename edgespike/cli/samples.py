@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
+import operator
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -154,8 +156,8 @@ def as_batch(values: NDArray[Any], expected: TensorInfo) -> NDArray[Any]:
     """
     fixed = tuple(size for size in expected.shape if size is not None)
     free = len(expected.shape) - len(fixed)
-    for lead in (free, free - 1):
-        if values.ndim >= lead and same_sizes(values.shape[lead:], fixed):
+    for agree, lead in product((operator.eq, same_sizes), (free, free - 1)):
+        if values.ndim >= lead and agree(values.shape[lead:], fixed):
             return values.reshape((1,) * (free - lead) + values.shape[:lead] + fixed)
     shown = ", ".join("any" if size is None else str(size) for size in expected.shape)
     raise DataError(
