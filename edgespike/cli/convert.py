@@ -18,7 +18,7 @@ from edgespike.modelfile import write_model
 
 HDF5 = b"\x89HDF\r\n\x1a\n"  # NIR files are HDF5
 ONNX_OPTIONS = ("levels", "sensor", "slices", "polarities", "saturation", "event_scale", "tick")
-NIR_OPTIONS = ("dt", "reset", "compare", "decay", "gain")
+NIR_OPTIONS = ("framework", "dt", "reset", "compare", "decay", "gain", "current", "max_spikes")
 
 
 class Grouped(click.Command):
@@ -77,13 +77,21 @@ class Grouped(click.Command):
     "--event-scale", type=float, metavar="X", help="Events: Network input for one event.  [default: 1]"
 )
 @click.option("--tick", type=duration, metavar="TIME", help="Events: Time step.  [default: a slice]")
+@click.option(
+    "--from",
+    "framework",
+    metavar="NAME",
+    help="NIR: Where it was trained: snntorch, norse, sinabs, rockpool, spikingjelly, lava or exact.",
+)
 @click.option("--dt", type=duration, metavar="TIME", help="NIR: Time step of the training, such as 1ms.")
-@click.option("--reset", metavar="KIND", help="NIR: What a spike does to v: zero, value, subtract or none.")
+@click.option("--reset", metavar="KIND", help="NIR: What a spike does to v: zero, value, subtract, none, ...")
 @click.option("--compare", metavar="KIND", help="NIR: Spikes when v > threshold (gt) or v >= threshold (ge).")
 @click.option("--decay", metavar="KIND", help="NIR: How v decays: exact or euler.  [default: exact]")
 @click.option(
     "--gain", metavar="KIND", help="NIR: Of the input: exact, euler or none.  [default: as --decay]"
 )
+@click.option("--current", metavar="KIND", help="NIR: What v takes in of a synaptic current: new or old.")
+@click.option("--max-spikes", type=int, metavar="N", help="NIR: Most spikes of a neuron in a tick.")
 @json_option
 def command(
     network: Path,
@@ -99,8 +107,8 @@ def command(
     --window the network takes events, and counts them into the input that it was
     trained on: (slices x polarities, height, width).
 
-    NIR networks need --dt, --reset and --compare, which the file leaves open, and may
-    be calibrated with inputs of shape (samples, ticks, ...).
+    NIR networks need --dt and --from, or --reset and --compare: the file leaves them
+    open. They may be calibrated with inputs of shape (samples, ticks, ...).
 
     \b
     Example:

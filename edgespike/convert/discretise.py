@@ -8,6 +8,7 @@ stepped is each framework's own. A `Profile` says it; nothing is guessed.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,12 +16,21 @@ from numpy.typing import NDArray
 from edgespike.errors import ModelError, UsageError
 from edgespike.graph import Shape
 from edgespike.importers.network import Convolution, Dense, Scale
-from edgespike.importers.nir import FloatNetwork, FloatPopulation, Map
+from edgespike.importers.nir import FloatNetwork, FloatPopulation, FloatProjection, Map
 from edgespike.linear_maps import convolve, sum_pool
 
-__all__ = ["Dynamics", "FloatInterpreter", "Profile", "choose_profile", "discretise", "plausibility"]
+__all__ = [
+    "FRAMEWORKS",
+    "Dynamics",
+    "FloatInterpreter",
+    "Profile",
+    "choose_profile",
+    "discretise",
+    "plausibility",
+]
 
 Array = NDArray[np.float64]
+MOST_SPIKES = 32767  # in one tick: an event's value is an int16
 
 CHOICES = {
     "reset": {
@@ -28,6 +38,8 @@ CHOICES = {
         "value": "a spike sets v to the file's v_reset",
         "subtract": "a spike subtracts the threshold",
         "none": "a spike leaves v alone",
+        "zero-delayed": "a spike sets v to 0 in the next tick, after its input",
+        "subtract-delayed": "a spike subtracts the threshold in the next tick, after the decay",
     },
     "compare": {"gt": "fires when v > threshold", "ge": "fires when v >= threshold"},
     "decay": {"exact": "v decays by exp(-dt/tau) in a tick", "euler": "v decays by 1 - dt/tau"},
@@ -36,6 +48,23 @@ CHOICES = {
         "euler": "input times r dt/tau; IF: r dt",
         "none": "input times r",
     },
+    "current": {
+        "new": "v takes in the synaptic current that this tick's input has changed",
+        "old": "v takes in the synaptic current of the tick before",
+    },
+}
+
+# What each framework's own neurons do where NIR leaves it open. A spike of one tick is at
+# most one, unless max_spikes says more (Sinabs and Rockpool set no limit). In Lava every
+# connection sends on in the tick after.
+FRAMEWORKS: dict[str, dict[str, Any]] = {
+    "snntorch": {"reset": "zero", "compare": "gt", "decay": "euler", "gain": "euler"},
+    "norse": {"reset": "value", "compare": "gt", "decay": "euler", "gain": "euler", "current": "old"},
+    "sinabs": {"reset": "subtract", "compare": "ge", "decay": "exact", "gain": "euler", "max_spikes": 31},
+    "rockpool": {"reset": "subtract", "compare": "ge", "decay": "exact", "gain": "euler", "max_spikes": 31},
+    "spikingjelly": {"reset": "value", "compare": "ge", "decay": "euler", "gain": "euler"},
+    "lava": {"reset": "zero", "compare": "gt", "decay": "euler", "gain": "euler", "map_ticks": 1},
+    "exact": {"reset": "value", "compare": "gt", "decay": "exact", "gain": "exact"},
 }
 
 
@@ -48,6 +77,39 @@ class Profile:
     compare: str
     decay: str
     gain: str
+    current: str = "new"
+    max_spikes: int = 1
+    map_ticks: int = 0
+
+    @property
+    def subtracts(self) -> bool:
+        """Whether a spike takes the threshold away."""
+        return self.reset.startswith("subtract")
+
+    @property
+    def delayed(self) -> bool:
+        """Whether a spike resets in the next tick."""
+        return self.reset.endswith("delayed")
+
+    def ticks(self, projection: FloatProjection, target: FloatPopulation) -> int:
+        """A projection's delay in ticks.
+
+        Raises:
+            ModelError: it is no whole number of ticks, or more than 255.
+        """
+        exact = projection.delay / self.dt
+        ticks = round(exact)
+        if abs(exact - ticks) > 1e-3 or ticks > 253:
+            raise ModelError(
+                f"the delay of {projection.delay:g} s into node {target.name!r} is {exact:g} ticks",
+                "choose a dt of which every delay is a multiple, at most 253 times",
+                "profile-delay",
+            )
+        ticks += self.map_ticks
+        if projection.source >= projection.target:
+            ticks = max(ticks, 1)
+        synaptic = target.neuron is not None and target.neuron.tau_syn is not None
+        return ticks + (1 if synaptic and self.current == "old" else 0)
 
     @property
     def tick_us(self) -> int:
@@ -56,27 +118,57 @@ class Profile:
 
 
 def choose_profile(
-    dt: float | None, reset: str | None, compare: str | None, decay: str = "exact", gain: str | None = None
+    dt: float | None,
+    reset: str | None = None,
+    compare: str | None = None,
+    decay: str | None = None,
+    gain: str | None = None,
+    *,
+    framework: str | None = None,
+    current: str | None = None,
+    max_spikes: int | None = None,
 ) -> Profile:
-    """Check a profile. ``gain`` None: stepped as the decay is.
+    """Check a profile: that of a framework, with what is given in its place.
+
+    Without a framework ``decay`` None is exact, ``gain`` None is stepped as the decay is,
+    ``current`` None is new, ``max_spikes`` None is 1.
 
     Raises:
         UsageError: something that NIR leaves open was not decided, or decided wrongly.
     """
+    if framework is not None and framework not in FRAMEWORKS:
+        raise UsageError(
+            f"there is no profile {framework!r}", f"choose one of {', '.join(FRAMEWORKS)}", "profile"
+        )
+    known = FRAMEWORKS.get(framework or "", {})
+    reset, compare = reset or known.get("reset"), compare or known.get("compare")
+    gain = gain or (known.get("gain") if decay is None else decay)
+    decay = decay or known.get("decay", "exact")
+    current = current or known.get("current", "new")
+    most = max_spikes or (known.get("max_spikes", 1) if (reset or "") == "subtract" else 1)
     missing = [name for name, value in (("dt", dt), ("reset", reset), ("compare", compare)) if value is None]
     if missing:
         explained = ["dt: seconds in a tick of the training"] if "dt" in missing else []
         explained += [f"{name}: {_explain(name)}" for name in missing if name != "dt"]
         raise UsageError(
             f"a NIR file does not say {', '.join(missing)}: choose what the network was trained with",
-            "; ".join(explained),
+            "; ".join([*explained, *([] if framework else [f"or from: {', '.join(FRAMEWORKS)}"])]),
             "profile-missing",
         )
     assert dt is not None and reset is not None and compare is not None
-    profile = Profile(float(dt), reset, compare, decay, gain or decay)
+    assert decay is not None
+    profile = Profile(
+        float(dt), reset, compare, decay, gain or decay, current, most, known.get("map_ticks", 0)
+    )
     for name in CHOICES:
         if getattr(profile, name) not in CHOICES[name]:
             raise UsageError(f"there is no {name} {getattr(profile, name)!r}", _explain(name), "profile")
+    if not 1 <= most <= MOST_SPIKES or (most > 1 and not profile.subtracts):
+        raise UsageError(
+            f"{most} spikes in a tick with reset {reset!r}",
+            f"1, or with reset subtract up to {MOST_SPIKES}",
+            "profile",
+        )
     ticks = profile.dt * 1e6
     if not 1 <= ticks <= 1 << 31 or abs(ticks - round(ticks)) > 1e-6 * ticks:
         raise UsageError(
@@ -98,8 +190,10 @@ def _explain(name: str) -> str:
 class Dynamics:
     """One tick of a population, membranes divided by ``gain`` so that input counts once.
 
-    ``v := decay * v + drive + input``; compare with ``threshold``; reset. All float64
-    arrays (height, width, channels). ``decay`` is None where nothing decays.
+    ``v := decay * v + drive + input``; compare with ``threshold``; reset. With a synaptic
+    current, ``i := current_decay * i + current_drive + input`` and then
+    ``v := decay * v + drive + i``. All float64 arrays (height, width, channels). ``decay`` is
+    None where nothing decays, ``current_decay`` where there is no current.
     """
 
     decay: Array | None
@@ -107,6 +201,9 @@ class Dynamics:
     threshold: Array
     reset_value: Array
     gain: Array
+    fires: bool
+    current_decay: Array | None
+    current_drive: Array
 
 
 def discretise(population: FloatPopulation, profile: Profile) -> Dynamics | None:
@@ -132,20 +229,44 @@ def discretise(population: FloatPopulation, profile: Profile) -> Dynamics | None
                 "check dt; Norse writes a tau of 10 ms as 1e-5",
                 "profile-tau",
             )
-    if profile.reset in ("zero", "subtract") and neuron.v_reset.any():
+    current_decay, current_gain = _current(population, profile)
+    gain = gain * current_gain
+    if profile.reset not in ("value", "none") and neuron.v_reset.any():
         raise ModelError(
             f"node {population.name!r}: reset {profile.reset!r} would ignore its v_reset, which is not 0",
             "choose reset value",
             "profile-reset",
         )
     pull = 0.0 if decay is None else (1 - decay) * neuron.v_leak
+    synaptic = current_decay is not None
     return Dynamics(
         decay=decay,
-        drive=population.bias + pull / gain,
+        drive=pull / gain + (0.0 if synaptic else population.bias),
         threshold=neuron.v_threshold / gain,
         reset_value=neuron.v_reset / gain,
         gain=gain,
+        fires=neuron.fires,
+        current_decay=current_decay,
+        current_drive=population.bias if synaptic else np.zeros(population.shape),
     )
+
+
+def _current(population: FloatPopulation, profile: Profile) -> tuple[Array | None, Array | float]:
+    """How a synaptic current decays in a tick, and how much of the input it takes in."""
+    neuron = population.neuron
+    if neuron is None or neuron.tau_syn is None or neuron.w_in is None:
+        return None, 1.0
+    step = profile.dt / neuron.tau_syn
+    decay = np.exp(-step) if profile.decay == "exact" else 1 - step
+    if decay.min() < 0:
+        raise ModelError(
+            f"node {population.name!r}: tau_syn is {neuron.tau_syn.min():g} s, less than dt "
+            f"{profile.dt:g} s: an Euler step would overshoot",
+            "check dt",
+            "profile-tau",
+        )
+    gains = {"exact": -np.expm1(-step), "euler": step, "none": np.ones_like(step)}
+    return np.asarray(decay), neuron.w_in * gains[profile.gain]
 
 
 def plausibility(population: FloatPopulation, profile: Profile) -> list[str]:
@@ -186,6 +307,16 @@ class FloatInterpreter:
         self.profile = profile
         self.dynamics = [discretise(population, profile) for population in network.populations]
         self.membranes = [np.zeros((samples, *p.shape)) for p in network.populations]
+        self.currents = [np.zeros((samples, *p.shape)) for p in network.populations]
+        self.due = [np.zeros((samples, *p.shape)) for p in network.populations]
+        self.delays = [profile.ticks(p, network.populations[p.target]) for p in network.projections]
+        self.past: list[list[Array]] = []  # what all populations sent, tick by tick, the last one first
+
+    @property
+    def scores(self) -> Array | None:
+        """Membranes of an output that never fires; None: its spikes are counted."""
+        last = self.dynamics[-1]
+        return None if last is None or last.fires else self.membranes[-1] * last.gain
 
     def step(self, values: Array) -> list[Array]:
         """One tick.
@@ -194,30 +325,46 @@ class FloatInterpreter:
             values: input, float (samples, height, width, channels).
 
         Returns:
-            What each population sent, in order: the input itself, sums, or spikes (0 or 1).
+            What each population sent, in order: the input itself, sums, or numbers of spikes.
         """
         sent = [np.asarray(values, np.float64)]
+        self.past = [sent, *self.past[: max(self.delays)]]
         for number, dynamics in enumerate(self.dynamics[1:], start=1):
             shape = self.network.populations[number].shape
             arriving = np.zeros((len(values), *shape))
-            for projection in self.network.projections:
-                if projection.target == number:
-                    arriving += apply_map(projection.map, sent[projection.source], shape)
+            for projection, delay in zip(self.network.projections, self.delays, strict=True):
+                if projection.target == number and delay < len(self.past):
+                    arriving += apply_map(projection.map, self.past[delay][projection.source], shape)
             sent.append(arriving if dynamics is None else self._spike(number, dynamics, arriving))
         return sent
 
     def _spike(self, number: int, dynamics: Dynamics, arriving: Array) -> Array:
+        if dynamics.current_decay is not None:
+            arriving = self.currents[number] * dynamics.current_decay + dynamics.current_drive + arriving
+            self.currents[number] = arriving
         membrane = self.membranes[number]
         membrane = (membrane if dynamics.decay is None else membrane * dynamics.decay) + dynamics.drive
         membrane = membrane + arriving
+        if self.profile.delayed:
+            membrane = self._reset(dynamics, membrane, self.due[number])
         above = membrane - dynamics.threshold
-        fires = above > 0 if self.profile.compare == "gt" else above >= 0
-        if self.profile.reset == "subtract":
-            membrane = np.where(fires, above, membrane)
-        elif self.profile.reset != "none":
-            membrane = np.where(fires, dynamics.reset_value, membrane)
-        self.membranes[number] = membrane
-        return fires.astype(np.float64)
+        fires = (above > 0 if self.profile.compare == "gt" else above >= 0) & dynamics.fires
+        spikes = fires.astype(np.float64)
+        if self.profile.max_spikes > 1:
+            more = above / dynamics.threshold
+            whole = np.ceil(more) if self.profile.compare == "gt" else np.floor(more) + 1
+            spikes = np.clip(whole, 0, self.profile.max_spikes) * fires
+        if not self.profile.delayed:
+            membrane = self._reset(dynamics, membrane, spikes)
+        self.membranes[number], self.due[number] = membrane, spikes
+        return spikes
+
+    def _reset(self, dynamics: Dynamics, membrane: Array, spikes: Array) -> Array:
+        if self.profile.subtracts:
+            return membrane - spikes * dynamics.threshold
+        if self.profile.reset == "none":
+            return membrane
+        return np.where(spikes > 0, dynamics.reset_value, membrane)
 
 
 def apply_map(linear: Map, values: Array, target: Shape) -> Array:

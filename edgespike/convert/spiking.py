@@ -31,6 +31,7 @@ from edgespike.graph import (
     InputSpec,
     IntegrateAndFire,
     Population,
+    Readout,
     SelfTest,
     SpikeInput,
 )
@@ -54,8 +55,11 @@ def convert_nir(
     dt: float | None = None,
     reset: str | None = None,
     compare: str | None = None,
-    decay: str = "exact",
+    decay: str | None = None,
     gain: str | None = None,
+    framework: str | None = None,
+    current: str | None = None,
+    max_spikes: int | None = None,
     window: float | None = None,
     calibration: Calibration | None = None,
     classes: Sequence[str] | None = None,
@@ -66,10 +70,15 @@ def convert_nir(
     Args:
         path: the file.
         dt: seconds in a tick, a whole number of microseconds.
-        reset: ``"zero"``, ``"value"`` (the file's v_reset), ``"subtract"`` or ``"none"``.
+        reset: ``"zero"``, ``"value"`` (the file's v_reset), ``"subtract"``, ``"none"``,
+            ``"zero-delayed"`` or ``"subtract-delayed"`` (in the next tick).
         compare: ``"gt"`` or ``"ge"``.
-        decay: ``"exact"``: exp(-dt/tau), or ``"euler"``: 1 - dt/tau.
+        decay: ``"exact"``: exp(-dt/tau), or ``"euler"``: 1 - dt/tau. None: exact.
         gain: of the input: ``"exact"``, ``"euler"`` or ``"none"``; None: as the decay.
+        framework: a name in ``FRAMEWORKS``: what its neurons do, where nothing else is given.
+        current: the synaptic current that a membrane takes in: ``"new"``, with this tick's
+            input, or ``"old"``.
+        max_spikes: the most spikes of a neuron in a tick, 1 unless reset is ``"subtract"``.
         window: seconds of a classification, a multiple of ``dt``; None: ended from outside.
         calibration: ``x`` of shape (samples, ticks, *input shape), currents or spikes. It
             sets the input's scale and budget, and everything in the report is measured on
@@ -88,7 +97,9 @@ def convert_nir(
     """
     tell = progress or (lambda step, share: None)
     tell("reading", 0.0)
-    profile = choose_profile(dt, reset, compare, decay, gain)
+    profile = choose_profile(
+        dt, reset, compare, decay, gain, framework=framework, current=current, max_spikes=max_spikes
+    )
     network = read_nir(path)
     check_classes(math.prod(network.output_shape), calibration, classes)
     samples = None if calibration is None else samples_of(network, calibration)
@@ -210,7 +221,7 @@ def assemble(
         "output": {
             "name": network.output_name,
             "shape": list(network.output_shape),
-            "scale": 1.0,
+            "scale": output_scale(quantized[-1]),
             "transform": "none",
         },
         "populations": [population.name for population in populations],
@@ -221,8 +232,10 @@ def assemble(
             "compare": profile.compare,
             "decay": profile.decay,
             "gain": profile.gain,
+            "current": profile.current,
+            "map_ticks": profile.map_ticks,
             "initial": "zero",
-            "max_spikes": 1,
+            "max_spikes": profile.max_spikes,
             "populations": {q.population.name: _describe(q) for q in quantized},
         },
     }
@@ -233,6 +246,13 @@ def assemble(
         input=InputSpec(profile.tick_us, window_ticks),
         metadata=metadata,
     )
+
+
+def output_scale(last: QuantizedPopulation) -> float:
+    """What one of a score is: a spike, or a step of a membrane, in which all channels are alike."""
+    neuron = last.population.neuron
+    assert isinstance(neuron, IntegrateAndFire)
+    return 1.0 if neuron.readout == Readout.SPIKES else float(last.unit.max())
 
 
 def _describe(quantized: QuantizedPopulation) -> dict[str, Any]:
@@ -252,6 +272,16 @@ def _describe(quantized: QuantizedPopulation) -> dict[str, Any]:
         "drive": span(neuron.drive),
         "reset_value": span(neuron.reset_value),
         "max_spikes": neuron.max_spikes,
+        "readout": neuron.readout.name.lower(),
+        **(
+            {
+                "current_decay": span(neuron.current.decay / DECAY_ONE),
+                "current_drive": span(neuron.current.drive),
+                "current_rounding": neuron.current.rounding.name.lower(),
+            }
+            if neuron.current
+            else {}
+        ),
         "shift": max(projection.shift for projection in quantized.projections),
         "input_bound": quantized.bound,
         "membrane_max": neuron.membrane_max,
@@ -357,7 +387,7 @@ def run_float(network: FloatNetwork, profile: Profile, samples: Array) -> tuple[
         for tick in range(chunk.shape[1]):
             sent = interpreter.step(chunk[:, tick])
             events += [np.count_nonzero(values) for values in sent]
-            total += sent[-1]
+            total = total + sent[-1] if interpreter.scores is None else interpreter.scores
         scores.append(np.moveaxis(total, -1, 1).reshape(len(chunk), -1))
     return np.concatenate(scores), events
 

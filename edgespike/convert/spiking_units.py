@@ -11,7 +11,7 @@ threshold, or the greatest that the proof allows.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,12 +27,14 @@ from edgespike.graph import (
     OneToOne,
     Population,
     Projection,
+    Readout,
     Reset,
     Rounding,
     SumPool,
+    SynapticCurrent,
 )
 from edgespike.importers import network as real
-from edgespike.importers.nir import FloatNetwork, FloatPopulation, FloatProjection, Map
+from edgespike.importers.nir import FloatNetwork, FloatPopulation, FloatProjection, Map, scaled
 from edgespike.importers.nir import SumPool as RealSumPool
 
 __all__ = ["DECAY_ONE", "MOST_EVENTS", "QuantizedPopulation", "quantize_network"]
@@ -79,21 +81,27 @@ def quantize_network(network: FloatNetwork, profile: Profile, source: Sent) -> l
         BudgetError: a population whose input no int32 can hold.
     """
     sent = [source]
+    pools: dict[int, QuantizedPopulation] = {}
+    for number, population in enumerate(network.populations[1:], start=1):
+        if population.neuron is None:
+            pools[number] = _quantize_pool(population, network.incoming(number), sent, profile)
+        # neurons send whole numbers, whatever they get: a loop may come back from a later one
+        size = math.prod(population.shape)
+        neurons = Sent(1.0, profile.max_spikes, profile.max_spikes * size)
+        sent.append(pools[number].sent if number in pools else neurons)
     quantized = []
     for number, population in enumerate(network.populations[1:], start=1):
-        incoming = [p for p in network.projections if p.target == number]
         dynamics = discretise(population, profile)
         if dynamics is None:
-            result = _quantize_pool(population, incoming, sent)
+            quantized.append(pools[number])
         else:
-            result = _quantize_neurons(population, dynamics, profile, incoming, sent)
-        sent.append(result.sent)
-        quantized.append(result)
+            incoming = network.incoming(number)
+            quantized.append(_quantize_neurons(population, dynamics, profile, incoming, sent))
     return quantized
 
 
 def _quantize_pool(
-    population: FloatPopulation, incoming: list[FloatProjection], sent: list[Sent]
+    population: FloatPopulation, incoming: list[FloatProjection], sent: list[Sent], profile: Profile
 ) -> QuantizedPopulation:
     """A sum pool: neurons that send what arrived in the tick, as one event, and keep nothing."""
     scales = {sent[projection.source].scale for projection in incoming}
@@ -112,9 +120,9 @@ def _quantize_pool(
         overlap = math.prod(-(-k // s) for k, s in zip(pool.kernel, pool.stride, strict=True))
         by_one += min(math.prod(pool.kernel) * source.by_one, source.by_all)
         by_all += overlap * source.by_all
-        projections.append(
-            Projection(projection.source, projection.target, SumPool(pool.kernel, pool.stride, pool.padding))
-        )
+        connection = SumPool(pool.kernel, pool.stride, pool.padding)
+        delay = profile.ticks(projection, population)
+        projections.append(Projection(projection.source, projection.target, connection, 0, delay))
     if by_one > MOST_EVENTS:
         raise BudgetError(
             f"node {population.name!r} may have to send {by_one} in one tick, more than {MOST_EVENTS}",
@@ -150,9 +158,11 @@ def _quantize_neurons(
     incoming: list[FloatProjection],
     sent: list[Sent],
 ) -> QuantizedPopulation:
+    if not dynamics.fires:
+        population, dynamics, incoming = _in_real_units(population, dynamics, incoming)
     sources = [sent[projection.source] for projection in incoming]
     weights = [_matrix(p.map, population.shape[2]) * s.scale for p, s in zip(incoming, sources, strict=True)]
-    shift, unit, whole = _choose_shift(population, dynamics, profile.reset == "subtract", weights, sources)
+    shift, unit, whole = _choose_shift(population, dynamics, profile.subtracts, weights, sources)
 
     def in_units(values: Array) -> Array:
         return np.floor(values / unit * 2.0**shift + 0.5)
@@ -162,13 +172,21 @@ def _quantize_neurons(
         "decay": _q30(dynamics.decay) if dynamics.decay is not None else np.full(population.shape, DECAY_ONE),
         "drive": in_units(dynamics.drive),
         "reset_value": in_units(dynamics.reset_value),
+        "current_decay": _q30(
+            np.zeros(population.shape) if dynamics.current_decay is None else dynamics.current_decay
+        ),
+        "current_drive": in_units(dynamics.current_drive),
     }
     by_channel = all((array == array[:1, :1]).all() for array in parameters.values())
     stored = {
         name: (array[0, 0] if by_channel else array.reshape(-1)).astype(np.int32)
         for name, array in parameters.items()
     }
-    bound = (_tick_input(whole, sources) << shift) + int(np.abs(parameters["drive"]).max())
+    bound = math.ceil(
+        ((_tick_input(whole, sources) << shift) + np.abs(parameters["current_drive"]).max())
+        * _amplification(dynamics)
+        + np.abs(parameters["drive"]).max()
+    )
     room = (1 << 31) - 1 - bound
     neuron = IntegrateAndFire(
         threshold=stored["threshold"],
@@ -176,24 +194,62 @@ def _quantize_neurons(
         drive=stored["drive"],
         reset_value=stored["reset_value"],
         compare=Compare.GREATER if profile.compare == "gt" else Compare.GREATER_OR_EQUAL,
-        reset={"none": Reset.NONE, "subtract": Reset.SUBTRACT}.get(profile.reset, Reset.TO_VALUE),
+        reset=Reset.NONE
+        if profile.reset == "none"
+        else (Reset.SUBTRACT if profile.subtracts else Reset.TO_VALUE),
         rounding=Rounding.NONE if dynamics.decay is None else Rounding.NEAREST,
-        max_spikes=1,
+        max_spikes=profile.max_spikes if dynamics.fires else 0,
         membrane_min=-room,
         membrane_max=room,
+        # towards zero: a current that nothing feeds comes to rest
+        current=SynapticCurrent(stored["current_decay"], stored["current_drive"], Rounding.TOWARD_ZERO)
+        if dynamics.current_decay is not None or profile.delayed
+        else None,
+        reset_delayed=profile.delayed,
+        readout=Readout.SPIKES if dynamics.fires else Readout.MEMBRANE,
     )
     projections = [
-        Projection(p.source, p.target, _connection(p.map, q), shift)
+        Projection(p.source, p.target, _connection(p.map, q), shift, profile.ticks(p, population))
         for p, q in zip(incoming, whole, strict=True)
     ]
     real_unit = unit / 2.0**shift * dynamics.gain.max(axis=(0, 1))
     return QuantizedPopulation(
         _population(population, neuron),
         projections,
-        Sent(1.0, 1, math.prod(population.shape)),
+        Sent(1.0, profile.max_spikes, profile.max_spikes * math.prod(population.shape)),
         real_unit,
         bound,
     )
+
+
+def _in_real_units(
+    population: FloatPopulation, dynamics: Dynamics, incoming: list[FloatProjection]
+) -> tuple[FloatPopulation, Dynamics, list[FloatProjection]]:
+    """A readout whose membranes are compared with each other: the gain goes into the weights."""
+    gain = dynamics.gain[0, 0]
+    if (dynamics.gain != gain).any():
+        raise UnsupportedError(
+            f"node {population.name!r}: the gains of a readout differ within a channel",
+            "give all its neurons the same r",
+        )
+    return (
+        population,
+        replace(
+            dynamics,
+            drive=dynamics.drive * gain,
+            current_drive=dynamics.current_drive * gain,
+            threshold=np.ones_like(dynamics.gain),
+            gain=np.ones_like(dynamics.gain),
+        ),
+        [replace(p, map=scaled(p.map, gain)) for p in incoming],
+    )
+
+
+def _amplification(dynamics: Dynamics) -> float:
+    """How many times the input of a tick a current can become: the sum of what is left of each."""
+    if dynamics.current_decay is None:
+        return 1.0
+    return 1.0 / max(1.0 - float(dynamics.current_decay.max()), 2.0**-30)
 
 
 def _choose_shift(
@@ -209,14 +265,19 @@ def _choose_shift(
     its weights use less than 127.
     """
     largest = np.max([np.abs(matrix).max(axis=0) for matrix in weights], axis=0)
-    sides = (dynamics.threshold, np.abs(dynamics.drive), np.abs(dynamics.reset_value))
+    if not dynamics.fires:  # membranes are compared with each other
+        largest = np.full_like(largest, largest.max())
+    constants = (dynamics.drive, dynamics.current_drive, dynamics.reset_value)
+    sides = (dynamics.threshold, *(np.abs(constant) for constant in constants))
     widest = np.max([side.max(axis=(0, 1)) for side in sides], axis=0)
+    if not dynamics.fires:
+        widest = np.full_like(widest, widest.max())
     needed = _rounding(dynamics, subtracts) * 2.0**ERROR_BITS
     chosen = None
     for shift in range(16):
         unit = np.maximum(largest / 127, widest * 2.0 ** (shift - PARAMETER_BITS))
         whole = [np.floor(matrix / unit + 0.5) for matrix in weights]
-        if _tick_input(whole, sources) << shift > 1 << INPUT_BITS:
+        if (_tick_input(whole, sources) << shift) * _amplification(dynamics) > 1 << INPUT_BITS:
             break
         chosen = shift, unit, whole
         if (dynamics.threshold / unit * 2.0**shift >= needed).all():
@@ -238,8 +299,11 @@ def _rounding(dynamics: Dynamics, subtracts: bool) -> Array:
     """
     forgets = np.zeros_like(dynamics.drive) if dynamics.decay is None else 1 - dynamics.decay
     sources = (dynamics.drive != 0) + float(dynamics.decay is not None) + float(subtracts)
-    result: Array = 0.5 + 0.5 * sources / np.maximum(forgets, 1 / LONG_TICKS)
-    return result
+    result: Array = 0.5 * sources
+    if dynamics.current_decay is not None:  # its decay is rounded towards zero, its drive to nearest
+        lost = 1.0 + 0.5 * (dynamics.current_drive != 0)
+        result = result + lost / np.maximum(1 - dynamics.current_decay, 1 / LONG_TICKS)
+    return np.asarray(0.5 + result / np.maximum(forgets, 1 / LONG_TICKS))
 
 
 def _tick_input(whole: list[Array], sources: list[Sent]) -> int:

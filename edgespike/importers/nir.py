@@ -1,4 +1,4 @@
-"""Reads a feed-forward NIR graph into a float network: populations and linear maps.
+"""Reads a NIR graph into a float network: populations and linear maps.
 
 Only what the file says is taken over. NIR leaves the time step, the comparison and the
 kind of reset open; those are settled in `edgespike.convert.discretise`. Whatever has no
@@ -14,6 +14,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from graphlib import CycleError, TopologicalSorter
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -24,10 +25,24 @@ from edgespike.errors import ModelError, UnsupportedError
 from edgespike.graph import Shape
 from edgespike.importers.network import Convolution, Dense, Scale
 
-__all__ = ["FloatNetwork", "FloatNeuron", "FloatPopulation", "FloatProjection", "Map", "SumPool", "read_nir"]
+__all__ = [
+    "FloatNetwork",
+    "FloatNeuron",
+    "FloatPopulation",
+    "FloatProjection",
+    "Map",
+    "SumPool",
+    "read_nir",
+    "scaled",
+]
 
 Array = NDArray[np.float64]
-SUPPORTED = ("Input", "Output", "Affine", "Linear", "Conv2d", "SumPool2d", "Flatten", "IF", "LIF")
+Edge = tuple[str, str]
+NEURONS = ("IF", "LIF", "CubaLIF", "I", "LI", "CubaLI")
+SUPPORTED = (
+    *("Input", "Output", "Affine", "Linear", "Scale", "Conv2d", "SumPool2d", "Flatten", "Delay"),
+    *NEURONS,
+)
 
 
 # ---- the float network ------------------------------------------------------
@@ -35,10 +50,13 @@ SUPPORTED = ("Input", "Output", "Affine", "Linear", "Conv2d", "SumPool2d", "Flat
 
 @dataclass(frozen=True)
 class FloatNeuron:
-    """An IF or LIF population as the file has it: float64 arrays (height, width, channels).
+    """A population of neurons as the file has it: float64 arrays (height, width, channels).
 
-    IF: ``v' = r I``. LIF: ``tau v' = (v_leak - v) + r I``, tau in seconds. Both spike at
-    ``v_threshold`` and go to ``v_reset``. ``tau`` is None for IF, whose ``v_leak`` is 0.
+    I, IF: ``v' = r I``. LI, LIF: ``tau v' = (v_leak - v) + r I``, tau in seconds. The input is
+    the current I, or for CubaLI and CubaLIF ``tau_syn I' = -I + w_in S``. IF, LIF and CubaLIF
+    spike at ``v_threshold`` and go to ``v_reset``; the others (``fires`` False) are readouts.
+    ``tau`` is None for I and IF, whose ``v_leak`` is 0; ``tau_syn`` and ``w_in`` where there is
+    no synaptic current.
     """
 
     tau: Array | None
@@ -46,6 +64,9 @@ class FloatNeuron:
     v_leak: Array
     v_threshold: Array
     v_reset: Array
+    tau_syn: Array | None = None
+    w_in: Array | None = None
+    fires: bool = True
 
 
 @dataclass(frozen=True)
@@ -75,11 +96,15 @@ Map = Dense | Convolution | Scale | SumPool
 
 @dataclass(frozen=True)
 class FloatProjection:
-    """A linear map from one population to a later one, both by number."""
+    """A linear map from one population to another, both by number.
+
+    ``delay`` in seconds. What leads to the same or an earlier population takes a tick in any case.
+    """
 
     source: int
     target: int
     map: Map
+    delay: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -97,6 +122,10 @@ class FloatNetwork:
     output_name: str
     output_shape: tuple[int, ...]
 
+    def incoming(self, number: int) -> list[FloatProjection]:
+        """Projections that end in a population."""
+        return [projection for projection in self.projections if projection.target == number]
+
 
 # ---- reading ----------------------------------------------------------------
 
@@ -111,11 +140,12 @@ def read_nir(path: str | Path) -> FloatNetwork:
     """
     path = Path(path)
     types, edges = _read_outline(path)
-    order = _check_outline(path, types, edges)
+    order, loops = _check_outline(path, types, edges)
     nodes = _read_nodes(path)
     builder = _Builder(path)
     for name in order:
-        arriving = [builder.signals[source] for source, target in edges if target == name]
+        forward = [edge for edge in edges if edge[1] == name and edge not in loops]
+        arriving = [builder.signals[source] for source, _ in forward]
         try:
             builder.add(name, types[name], nodes[name], arriving)
         except (TypeError, ValueError, OverflowError) as error:  # a parameter is no number, or too many
@@ -124,6 +154,8 @@ def read_nir(path: str | Path) -> FloatNetwork:
                 "export the network again",
                 "nir-parameter",
             ) from error
+    for source, target in loops:
+        builder.close_loop(source, target)
     return builder.network()
 
 
@@ -173,8 +205,11 @@ def _read_nodes(path: Path) -> dict[str, Any]:
         ) from error
 
 
-def _check_outline(path: Path, types: dict[str, str], edges: list[tuple[str, str]]) -> list[str]:
-    """The nodes in topological order; refuses what is missing, and all that is unsupported at once."""
+def _check_outline(path: Path, types: dict[str, str], edges: list[Edge]) -> tuple[list[str], list[Edge]]:
+    """The nodes in order, without the edges, also returned, that close loops.
+
+    Refuses what is missing, and all that is unsupported at once.
+    """
     missing = sorted({end for edge in edges for end in edge if end not in types})
     if missing:
         raise ModelError(
@@ -197,18 +232,9 @@ def _check_outline(path: Path, types: dict[str, str], edges: list[tuple[str, str
         names = [name for name, other in types.items() if other == kind]
         if len(names) != 1:
             problems.append(f"{len(names)} {kind} nodes instead of one ({_names(names)})")
-    predecessors: dict[str, set[str]] = {name: set() for name in types}
-    for source, target in edges:
-        predecessors[target].add(source)
-    order: list[str] = []
-    try:
-        order = list(TopologicalSorter(predecessors).static_order())
-    except CycleError as error:
-        problems.append(f"a recurrent loop ({' -> '.join(error.args[1])})")
     if problems:
         raise UnsupportedError(
-            f"{path}: not supported: {'; '.join(problems)}",
-            f"supported are feed-forward graphs of {', '.join(SUPPORTED)}",
+            f"{path}: not supported: {'; '.join(problems)}", f"supported are {', '.join(SUPPORTED)}"
         )
     for kind, ends, verb in (("Input", 1, "is reached by no edge"), ("Output", 0, "leads nowhere")):
         loose = [name for name in types if types[name] != kind and name not in {edge[ends] for edge in edges}]
@@ -216,7 +242,41 @@ def _check_outline(path: Path, types: dict[str, str], edges: list[tuple[str, str
             raise ModelError(
                 f"{path}: {_names(loose)} {verb}", "remove it or connect it in the NIR graph", "nir-edge"
             )
-    return order
+    return _order(path, types, edges)
+
+
+def _order(path: Path, types: dict[str, str], edges: list[Edge]) -> tuple[list[str], list[Edge]]:
+    """An order of the nodes, and the edges that go against it.
+
+    Each loop is cut before the one of its neurons that is nearest to the input.
+    """
+    distance = _distances(types, edges)
+    loops: list[Edge] = []
+    while True:
+        predecessors: dict[str, set[str]] = {name: set() for name in sorted(types)}
+        for source, target in edges:
+            if (source, target) not in loops:
+                predecessors[target].add(source)
+        try:
+            return list(TopologicalSorter(predecessors).static_order()), loops
+        except CycleError as error:
+            cycle = error.args[1]
+        cut = [edge for edge in pairwise(cycle) if types[edge[1]] in NEURONS]
+        if not cut:
+            raise UnsupportedError(
+                f"{path}: a loop without a neuron ({' -> '.join(map(repr, cycle))})",
+                "a loop takes time only in a neuron: put one into it",
+            )
+        loops.append(min(cut, key=lambda edge: (distance.get(edge[1], len(types)), edge[1])))
+
+
+def _distances(types: dict[str, str], edges: list[Edge]) -> dict[str, int]:
+    """How many edges lie between the input and each node."""
+    reached = {name: 0 for name, kind in types.items() if kind == "Input"}
+    for distance in range(1, len(types)):
+        new = {target for source, target in edges if reached.get(source) == distance - 1}
+        reached |= {name: distance for name in new if name not in reached}
+    return reached
 
 
 def _names(names: Sequence[str]) -> str:
@@ -230,12 +290,14 @@ def _names(names: Sequence[str]) -> str:
 class _Signal:
     """What leaves a NIR node: the sum of linear maps of populations, and a constant.
 
+    A term is a population's number, a map, and a delay in seconds.
+
     ``shape`` is (height, width, channels), ``nir_shape`` what NIR calls it: channels
     first, or flattened. Element number k in C order of (channels, height, width) is
     element number k of ``nir_shape``.
     """
 
-    terms: tuple[tuple[int, Map], ...]
+    terms: tuple[tuple[int, Map, float], ...]
     bias: Array
     shape: Shape
     nir_shape: tuple[int, ...]
@@ -243,7 +305,9 @@ class _Signal:
     @property
     def is_plain(self) -> bool:
         """No weight and no bias yet."""
-        return not self.bias.any() and all(isinstance(term, Scale) for _, term in self.terms)
+        return not self.bias.any() and all(
+            isinstance(term, Scale) and bool((term.weight == 1).all()) for _, term, _ in self.terms
+        )
 
 
 class _Builder:
@@ -270,6 +334,10 @@ class _Builder:
             self.output_name = name
         elif kind in ("Linear", "Affine"):
             signal = self.linear(name, node, signal)
+        elif kind == "Scale":
+            signal = self.scale(name, node, signal)
+        elif kind == "Delay":
+            signal = self.delay(name, node, signal)
         elif kind == "Conv2d":
             signal = self.convolution(name, node, signal)
         elif kind == "SumPool2d":
@@ -281,15 +349,26 @@ class _Builder:
         self.signals[name] = signal
 
     def network(self) -> FloatNetwork:
-        """The finished network; refuses an output that is no spiking population."""
+        """The finished network; refuses an output that is no population of neurons."""
         signal = self.signals[self.output_name]
-        if not signal.is_plain or len(signal.terms) != 1:
+        if not signal.is_plain or len(signal.terms) != 1 or signal.terms[0][2]:
             raise self.unsupported(
                 self.output_name,
                 "it reads a weighted sum of spikes, not spikes: NIR does not say what that means over time",
             )
         if not any(population.neuron for population in self.populations):
             raise self.unsupported(self.output_name, "the graph has no spiking population")
+        last = signal.terms[0][0]
+        for number, population in enumerate(self.populations):
+            if population.neuron and not population.neuron.fires and number != last:
+                raise self.unsupported(
+                    population.name,
+                    "it never spikes: a leaky or plain integrator is taken as the output only",
+                )
+        if last != len(self.populations) - 1:
+            raise self.unsupported(
+                self.output_name, f"node {self.populations[-1].name!r} is evaluated after what it reads"
+            )
         return FloatNetwork(
             tuple(self.populations),
             tuple(sorted(self.projections, key=lambda projection: (projection.source, projection.target))),
@@ -315,6 +394,37 @@ class _Builder:
         by_neuron = weight.reshape(outputs, channels, height, width).transpose(2, 3, 1, 0)
         dense = Dense(by_neuron.reshape(-1, outputs))
         return self.weighted(name, signal, dense, bias, (1, 1, outputs), (outputs,))
+
+    def scale(self, name: str, node: Any, signal: _Signal) -> _Signal:
+        """A factor for each channel; dissolved into the map before it, if there is one."""
+        scale = self.by_channel(name, "scale", node.scale, signal)
+        terms = tuple((source, scaled(term, scale), delay) for source, term, delay in signal.terms)
+        return replace(signal, terms=terms, bias=signal.bias * scale)
+
+    def delay(self, name: str, node: Any, signal: _Signal) -> _Signal:
+        delay = self.numbers(name, "delay", node.delay)
+        if delay.min() < 0 or (delay != delay.flat[0]).any():
+            raise self.unsupported(name, "its delays differ from neuron to neuron, or are negative")
+        added = float(delay.flat[0])
+        terms = tuple((source, term, before + added) for source, term, before in signal.terms)
+        return replace(signal, terms=terms)
+
+    def by_channel(self, name: str, key: str, value: Any, signal: _Signal) -> Array:
+        whole = self.by_neuron(name, key, value, signal)
+        if (whole != whole[:1, :1]).any():
+            raise self.unsupported(name, f"its {key} differs within a channel")
+        return np.asarray(whole[0, 0])
+
+    def by_neuron(self, name: str, key: str, value: Any, signal: _Signal) -> Array:
+        """A parameter, one number or one for each neuron, as (height, width, channels)."""
+        array = self.numbers(name, key, value)
+        if array.size == 1:
+            array = array.reshape(())
+        elif array.shape != signal.nir_shape:
+            raise self.mismatch(name, signal, f"{key} of shape {array.shape}")
+        height, width, channels = signal.shape
+        whole = np.broadcast_to(array, signal.nir_shape)
+        return whole.reshape(channels, height, width).transpose(1, 2, 0).copy()
 
     def convolution(self, name: str, node: Any, signal: _Signal) -> _Signal:
         weight = self.numbers(name, "weight", node.weight)
@@ -343,12 +453,14 @@ class _Builder:
         padding, size = self.window(name, (height, width), kernel, stride, node.padding)
         if signal.is_plain:
             pooled = SumPool(kernel, stride, padding)
-            signal = replace(signal, terms=tuple((source, pooled) for source, _ in signal.terms))
+            signal = replace(
+                signal, terms=tuple((source, pooled, delay) for source, _, delay in signal.terms)
+            )
             signal = replace(signal, bias=np.zeros((*size, channels)))
             return self.populate(name, None, [signal], (*size, channels), (channels, *size))
-        if padding != (0, 0) or not all(isinstance(term, Convolution) for _, term in signal.terms):
+        if padding != (0, 0) or not all(isinstance(term, Convolution) for _, term, _ in signal.terms):
             raise self.unsupported(name, "a sum pool with padding, or not right after a Conv2d or a neuron")
-        terms = tuple((source, _pooled(term, kernel, stride)) for source, term in signal.terms)
+        terms = tuple((source, _pooled(term, kernel, stride), delay) for source, term, delay in signal.terms)
         bias = signal.bias[: size[0], : size[1]] * (kernel[0] * kernel[1])
         return _Signal(terms, bias, (*size, channels), (channels, *size))
 
@@ -365,24 +477,21 @@ class _Builder:
 
     def neuron(self, name: str, kind: str, node: Any, signal: _Signal) -> FloatNeuron:
         def parameter(key: str) -> Array:
-            array = self.numbers(name, key, getattr(node, key))
-            if array.size == 1:
-                array = array.reshape(())
-            elif array.shape != signal.nir_shape:
-                raise self.mismatch(name, signal, f"{key} of shape {array.shape}")
-            height, width, channels = signal.shape
-            whole = np.broadcast_to(array, signal.nir_shape)
-            return whole.reshape(channels, height, width).transpose(1, 2, 0).copy()
+            return self.by_neuron(name, key, getattr(node, key), signal)
 
-        leaky = kind == "LIF"
+        leaky, synaptic, fires = kind not in ("I", "IF"), kind.startswith("Cuba"), kind.endswith("F")
         neuron = FloatNeuron(
-            tau=parameter("tau") if leaky else None,
+            tau=parameter("tau_mem" if synaptic else "tau") if leaky else None,
             r=parameter("r"),
             v_leak=parameter("v_leak") if leaky else np.zeros(signal.shape),
-            v_threshold=parameter("v_threshold"),
-            v_reset=parameter("v_reset"),
+            v_threshold=parameter("v_threshold") if fires else np.ones(signal.shape),
+            v_reset=parameter("v_reset") if fires else np.zeros(signal.shape),
+            tau_syn=parameter("tau_syn") if synaptic else None,
+            w_in=parameter("w_in") if synaptic else None,
+            fires=fires,
         )
-        for key, array in (("tau", neuron.tau), ("r", neuron.r), ("v_threshold", neuron.v_threshold)):
+        positive = ("tau", "tau_syn", "r", "w_in", "v_threshold")
+        for key, array in ((key, getattr(neuron, key)) for key in positive):
             if array is not None and array.min() <= 0:
                 raise ModelError(
                     f"{self.path}: {key} of node {name!r} is {array.min():g}, but must be positive",
@@ -407,9 +516,24 @@ class _Builder:
         bias = signals[0].bias if signals else np.zeros(shape)
         self.populations.append(FloatPopulation(name, shape, neuron, bias))
         for signal in signals:
-            self.projections += [FloatProjection(source, number, term) for source, term in signal.terms]
-        term = ((number, Scale(np.ones(shape[2]))),)
+            self.project(signal, number)
+        term = ((number, Scale(np.ones(shape[2])), 0.0),)
         return _Signal(term, np.zeros(shape), shape, nir_shape or signals[0].nir_shape)
+
+    def project(self, signal: _Signal, target: int) -> None:
+        self.projections += [
+            FloatProjection(source, target, term, delay) for source, term, delay in signal.terms
+        ]
+
+    def close_loop(self, source: str, target: str) -> None:
+        """Lead what leaves a node back to a neuron that is there already."""
+        signal, there = self.signals[source], self.signals[target]
+        ((number, _, _),) = there.terms
+        if (signal.nir_shape, signal.shape) != (there.nir_shape, there.shape):
+            raise self.mismatch(target, signal, f"{there.nir_shape}, as its other input has")
+        self.project(signal, number)
+        population = self.populations[number]
+        self.populations[number] = replace(population, bias=population.bias + signal.bias)
 
     def sum_of(self, name: str, arriving: list[_Signal]) -> _Signal:
         """Edges that meet in a node add up."""
@@ -431,7 +555,7 @@ class _Builder:
     ) -> _Signal:
         if not signal.is_plain:
             raise self.unsupported(name, "a second weighted node without a neuron between: multiply them")
-        terms = tuple((source, connection) for source, _ in signal.terms)
+        terms = tuple((source, connection, delay) for source, _, delay in signal.terms)
         whole = np.broadcast_to(bias, self.checked_size(name, shape)).copy()
         return _Signal(terms, whole, shape, nir_shape)
 
@@ -496,8 +620,20 @@ class _Builder:
     def unsupported(self, name: str, why: str) -> UnsupportedError:
         return UnsupportedError(
             f"{self.path}: node {name!r} is not supported here: {why}",
-            "supported are Linear, Affine, Conv2d, SumPool2d and Flatten, ending in IF or LIF",
+            f"supported are {', '.join(SUPPORTED)}; weighted nodes end in a neuron",
         )
+
+
+def scaled(term: Map, scale: Array) -> Map:
+    """A map with a factor for each target channel."""
+    if isinstance(term, Convolution):
+        channels, *kernel, outputs = term.weight.shape
+        factor = scale.reshape(term.groups, 1, 1, 1, outputs)
+        grouped = term.weight.reshape(term.groups, channels // term.groups, *kernel, outputs) * factor
+        return replace(term, weight=grouped.reshape(term.weight.shape))
+    if isinstance(term, SumPool):
+        raise TypeError("a Scale after a SumPool2d: multiply the next weights instead")
+    return replace(term, weight=term.weight * scale)
 
 
 def _pooled(term: Map, kernel: tuple[int, int], stride: tuple[int, int]) -> Convolution:

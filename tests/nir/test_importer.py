@@ -13,6 +13,7 @@ from literal import LiteralChain, Save
 
 from edgespike.convert.discretise import FloatInterpreter, choose_profile
 from edgespike.errors import ModelError, UnsupportedError
+from edgespike.importers.network import Dense
 from edgespike.importers.nir import read_nir
 
 PROFILE = {"dt": 1e-3, "reset": "zero", "compare": "gt", "decay": "exact", "gain": "none"}
@@ -160,9 +161,19 @@ def refuse(path: Path, *words: str, kind: type[ModelError] = ModelError) -> Mode
     return caught.value
 
 
-def test_braille_is_refused_with_all_reasons(data_folder: Path) -> None:
-    path = data_folder / "nir" / "braille_noDelay_bias_zero.nir"
-    refuse(path, "CubaLIF", "'lif1.lif'", "'lif2'", "recurrent", "lif1.w_rec", kind=UnsupportedError)
+def test_the_braille_network(data_folder: Path) -> None:
+    """Two populations with synaptic currents; the first reaches itself through a weight with a bias."""
+    network = read_nir(data_folder / "nir" / "braille_noDelay_bias_zero.nir")
+    assert [p.name for p in network.populations] == ["input", "lif1.lif", "lif2"]
+    assert [(p.source, p.target) for p in network.projections] == [(0, 1), (1, 1), (1, 2)]
+    with h5py.File(data_folder / "nir" / "braille_noDelay_bias_zero.nir") as file:
+        nodes = file["node/nodes"]
+        bias = nodes["fc1/bias"][()] + nodes["lif1.w_rec/bias"][()]
+        recurrent = nodes["lif1.w_rec/weight"][()]
+    np.testing.assert_allclose(network.populations[1].bias.reshape(-1), bias, rtol=1e-6)
+    loop = network.projections[1].map
+    assert isinstance(loop, Dense)
+    np.testing.assert_array_equal(loop.weight, recurrent.T)
 
 
 def test_what_is_no_nir_file(tmp_path: Path) -> None:
@@ -183,11 +194,11 @@ def test_a_file_cut_short(chain: Save) -> None:
 
 
 def test_a_node_of_a_type_nobody_knows_and_other_unsupported_ones(chain: Save) -> None:
-    path = chain((3,), (3,), a=linear(3, 3), leaky=nir.LI(*np.ones((3, 3))), b=nir.Scale(np.ones(3)))
+    path = chain((3,), (3,), a=linear(3, 3), hard=nir.Threshold(np.ones(3)), b=lif())
     with h5py.File(path, "a") as file:
         del file["node/nodes/a/type"]
         file["node/nodes/a/type"] = "Resonator"
-    refuse(path, "Resonator ('a')", "LI ('leaky')", "Scale ('b')", kind=UnsupportedError)
+    refuse(path, "Resonator ('a')", "Threshold ('hard')", kind=UnsupportedError)
 
 
 def test_a_node_without_its_parameters(chain: Save) -> None:
@@ -218,11 +229,28 @@ def test_parameters_of_a_strange_kind(chain: Save, key: str, value: Any) -> None
     refuse(path, str(path))
 
 
-def test_loops_are_refused(save: Save) -> None:
-    nodes = {"input": nir.Input(np.array([3])), "spike": lif(), "back": linear(3, 3)}
+def test_a_loop_without_a_neuron(save: Save) -> None:
+    nodes = {"input": nir.Input(np.array([3])), "a": linear(3, 3), "b": linear(3, 3), "spike": lif()}
+    nodes["output"] = nir.Output(np.array([3]))
+    edges = [("input", "a"), ("a", "b"), ("b", "a"), ("a", "spike"), ("spike", "output")]
+    refuse(save(nodes, edges), "loop without a neuron", "'a'", "'b'", kind=UnsupportedError)
+
+
+def test_a_loop_of_another_size(save: Save) -> None:
+    nodes = {"input": nir.Input(np.array([3])), "spike": lif(), "back": linear(4, 3)}
     nodes["output"] = nir.Output(np.array([3]))
     edges = [("input", "spike"), ("spike", "back"), ("back", "spike"), ("spike", "output")]
-    refuse(save(nodes, edges), "recurrent loop", "spike", "back", kind=UnsupportedError)
+    assert refuse(save(nodes, edges), "'spike'", "(4,)", "(3,)").code == "nir-shape"
+
+
+def test_an_integrator_in_the_middle(chain: Save) -> None:
+    leaky = nir.LI(*np.ones((3, 3)))
+    refuse(chain((3,), (3,), leaky=leaky, spike=lif()), "'leaky'", "never spikes", kind=UnsupportedError)
+
+
+def test_delays_that_differ(chain: Save) -> None:
+    path = chain((3,), (3,), wait=nir.Delay(np.array([0.001, 0.002, 0.001])), spike=lif())
+    refuse(path, "'wait'", "differ", kind=UnsupportedError)
 
 
 def test_one_input_and_one_output(save: Save) -> None:

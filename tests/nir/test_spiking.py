@@ -51,24 +51,27 @@ def raster(graph: Graph, backend: str, sample: np.ndarray) -> tuple[np.ndarray, 
 
 @pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize(
-    ("trace", "profile"),
+    ("trace", "framework", "steps"),
     [
-        ("lif_exact", {}),
-        ("lif_norse", {"decay": "euler"}),
-        ("lif_snntorch", {"decay": "euler"}),
-        ("lif_rockpool", {"gain": "euler", "reset": "subtract", "compare": "ge"}),
+        ("exact", "exact", [460, 510, 710, 760]),
+        ("norse", "norse", [460, 510, 710, 760]),
+        ("snntorch", "snntorch", [460, 510, 710, 760]),
+        ("rockpool", "rockpool", [450, 500, 710, 760]),
+        ("sinabs", "sinabs", [450, 500, 710, 760]),
+        ("lava_cpu_float", "lava", [461, 511, 711, 761]),
+        ("lava_cpu_fixed", "lava", [461, 511, 711, 761]),
+        ("lava_loihi_fixed", "lava", [461, 511, 711, 761]),
     ],
 )
 def test_spike_steps_of_the_published_traces(
-    data_folder: Path, trace: str, profile: dict[str, str], backend: str
+    data_folder: Path, trace: str, framework: str, steps: list[int], backend: str
 ) -> None:
-    settings = {"reset": "zero", "compare": "gt", **profile}
-    graph, report = convert_nir(data_folder / "nir" / "lif_norse.nir", dt=1e-4, **settings)
-    current, _, spikes = np.loadtxt(data_folder / "nir" / f"{trace}.csv", delimiter=",").T
-    ours, _ = raster(graph, backend, current.reshape(-1, 1))
+    """Spike for spike. Some traces have their input multiplied by the gain: it is 0 or 1."""
+    graph, report = convert_nir(data_folder / "nir" / "lif_norse.nir", dt=1e-4, framework=framework)
+    current, _, spikes = np.loadtxt(data_folder / "nir" / f"lif_{trace}.csv", delimiter=",").T
+    ours, _ = raster(graph, backend, (current != 0).astype(np.float64).reshape(-1, 1))
     np.testing.assert_array_equal(ours[:, 0], spikes)
-    if trace == "lif_exact":
-        assert np.flatnonzero(ours).tolist() == [460, 510, 710, 760]
+    assert np.flatnonzero(ours).tolist() == steps
     assert not report.warnings
 
 
