@@ -1,4 +1,4 @@
-"""The firmware on an emulated Cortex-M4: QEMU's board mps2-an386, its UART on a socket pair."""
+"""The firmware on a board that QEMU emulates, its UART on a socket pair."""
 
 from __future__ import annotations
 
@@ -14,42 +14,50 @@ from pathlib import Path
 from edgespike.errors import DeviceError
 from edgespike.link.transports import SocketTransport
 
-MACHINE = "mps2-an386"
+BOARD = "mps2-an386"  # unless the port names another
+# Folders of firmware/boards that QEMU has a machine for, of the same name.
+BOARDS = ("mps2-an385", "mps2-an386", "mps2-an500", "mps3-an547", "stm32vldiscovery")
 # Becomes QEMU, with the UART on standard input. A watcher stays: when the lifeline on standard
 # output closes, because this process ended in whatever way, it ends QEMU.
 _LAUNCHER = '(read _; kill $$) <&1 >/dev/null 2>&1 & exec "$@" >/dev/null'
 
 
-def find_firmware(elf: str | None = None) -> Path:
-    """The firmware to run: `elf`, or the environment's EDGESPIKE_FIRMWARE, or a source checkout's build.
+def board_of(elf: Path) -> str:
+    """The board that an ELF is for: its folder or the ELF is named after it, else mps2-an386."""
+    return next((name for name in (elf.parent.name, elf.stem) if name in BOARDS), BOARD)
+
+
+def find_firmware(choice: str | None = None) -> tuple[str, Path]:
+    """A board, and the firmware to run on it.
+
+    Args:
+        choice: one of BOARDS, for a source checkout's build, or the path of an ELF. None: what the
+            environment's EDGESPIKE_FIRMWARE chooses, else the board mps2-an386.
 
     Raises:
         DeviceError: there is none (code ``firmware-missing``).
     """
-    given = elf or os.environ.get("EDGESPIKE_FIRMWARE")
-    if given:
-        if not Path(given).is_file():
-            raise DeviceError(
-                f"there is no firmware {given}", "build it: make -C firmware", "firmware-missing"
-            )
-        return Path(given)
-    built = Path(__file__).parents[2] / "firmware" / "build" / MACHINE / "edgespike.elf"
-    if not built.is_file():
-        raise DeviceError(
-            "no firmware for QEMU was found",
-            "in a source checkout run `make -C firmware`, or name an ELF: --port qemu:ELF",
-            "firmware-missing",
-        )
-    return built
+    chosen = choice or os.environ.get("EDGESPIKE_FIRMWARE") or BOARD
+    if chosen in BOARDS:
+        board = chosen
+        elf = Path(__file__).parents[2] / "firmware" / "build" / board / "edgespike.elf"
+        hint = f"in a source checkout run `make -C firmware BOARD={board}`, or name an ELF: --port qemu:ELF"
+    else:
+        elf = Path(chosen)
+        board = board_of(elf.absolute())
+        hint = f"name an ELF, or one of the boards {', '.join(BOARDS)}"
+    if not elf.is_file():
+        raise DeviceError(f"there is no firmware {elf}", hint, "firmware-missing")
+    return board, elf
 
 
-def open_qemu(elf: str | None = None) -> QemuTransport:
-    """Start QEMU with the firmware.
+def open_qemu(choice: str | None = None) -> QemuTransport:
+    """Start QEMU with the firmware (`choice`: see find_firmware).
 
     Raises:
         DeviceError: QEMU or the firmware is missing (code and hint say which).
     """
-    firmware = find_firmware(elf)
+    board, firmware = find_firmware(choice)
     program = shutil.which("qemu-system-arm")
     if program is None:
         raise DeviceError(
@@ -57,7 +65,7 @@ def open_qemu(elf: str | None = None) -> QemuTransport:
             "install it (Debian: sudo apt install qemu-system-arm), or use --port emulated",
             "qemu-missing",
         )
-    return QemuTransport(program, firmware)
+    return QemuTransport(program, board, firmware)
 
 
 class QemuTransport(SocketTransport):
@@ -65,11 +73,12 @@ class QemuTransport(SocketTransport):
 
     patience = 30.0
 
-    def __init__(self, program: str, firmware: Path) -> None:
+    def __init__(self, program: str, board: str, firmware: Path) -> None:
         ours, theirs = socket.socketpair()
         lifeline, our_lifeline = os.pipe()
+        self._board = board
         self._messages = tempfile.TemporaryFile()  # noqa: SIM115
-        arguments = [program, "-M", MACHINE, "-kernel", str(firmware), "-display", "none", "-monitor", "none"]
+        arguments = [program, "-M", board, "-kernel", str(firmware), "-display", "none", "-monitor", "none"]
         # A multiplexed line has a buffer, which doubles the speed. Its escape character, which
         # would take a byte away, is set to what no byte is.
         arguments += ["-chardev", "socket,id=uart,fd=0,mux=on", "-serial", "chardev:uart", "-echr", "256"]
@@ -101,7 +110,9 @@ class QemuTransport(SocketTransport):
         self._messages.seek(0)
         message = self._messages.read().decode(errors="replace").strip()
         last_line = message.splitlines()[-1] if message else "it gave no reason"
-        hint = "check that the ELF was built for the board mps2-an386: make -C firmware"
+        hint = (
+            f"check that the ELF was built for the board {self._board}: make -C firmware BOARD={self._board}"
+        )
         return DeviceError(f"QEMU ended: {last_line}", hint, "qemu")
 
     def close(self) -> None:

@@ -38,8 +38,8 @@ def open_transport(port: str, baud: int = 921600) -> Transport:
     """Open a port.
 
     Args:
-        port: ``emulated``; ``qemu`` or ``qemu:ELF``; ``socket://HOST:PORT``; a serial device such
-            as ``/dev/ttyACM0``, or another URL that pyserial knows.
+        port: ``emulated``; ``qemu``, ``qemu:BOARD`` or ``qemu:ELF``; ``socket://HOST:PORT``;
+            a serial device such as ``/dev/ttyACM0``, or another URL that pyserial knows.
         baud: for serial devices, bits per second.
 
     Raises:

@@ -1,5 +1,6 @@
 /* From reset to main, for every Cortex-M: vectors, memory, and what faults do. */
 #include "cortex_m.h"
+#include "board.h"
 
 #include <string.h>
 
@@ -38,6 +39,19 @@ static void ignore_handler(void)
 {
 }
 
+/* For boards that do not use it. */
+__attribute__((weak)) void systick_handler(void)
+{
+}
+
+/* Counted in memory that a restart leaves alone. After power-up it holds
+ * whatever it holds, which is another number than before. */
+uint32_t board_boot_epoch(void)
+{
+    static uint32_t starts __attribute__((section(".survives")));
+    return ++starts;
+}
+
 typedef struct vector_table {
     uint32_t *stack;
     interrupt_handler *handlers[15];
@@ -57,6 +71,6 @@ __attribute__((section(".vectors"), used)) static const vector_table vectors = {
         ignore_handler, /* debug monitor */
         0,
         ignore_handler, /* PendSV */
-        ignore_handler, /* SysTick */
+        systick_handler,
     },
 };

@@ -4,9 +4,13 @@
 
 #define BOARD_NAME "mps2-an386"
 
-#define MODEL_BYTES (4u << 20)  /* PSRAM */
-#define ARENA_BYTES (3u << 20)  /* SSRAM */
+#define MODEL_BYTES (4u << 20) /* PSRAM */
+#define ARENA_BYTES (3u << 20) /* SSRAM */
 #define RING_BYTES (16u << 10)
 #define MAX_PAYLOAD 1024
+
+#define UART_ADDRESS 0x40004000u
+#define UART_CLOCK_HZ 25000000u
+#define BAUD 921600u
 
 #endif
