@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
@@ -20,7 +20,7 @@ from typing import Literal
 import edgespike
 from edgespike import _core, arena
 from edgespike.errors import EdgespikeError, UsageError
-from edgespike.graph import Graph
+from edgespike.graph import Graph, IntegrateAndFire
 from edgespike.modelfile import decode_model, read_model_bytes
 
 __all__ = ["CORE_FILES", "Export", "Layout", "export_c"]
@@ -40,6 +40,7 @@ CORE_FILES = (
     "es_model.c",
     "es_net.c",
 )
+GROUP = 16  # channels: stack below 1 KB (docs/c-api.md)
 SOURCES = ("edgespike.c", "edgespike.h", "model.c", "model.h")
 FILES = {
     *SOURCES,
@@ -115,13 +116,22 @@ def left_out(graph: Graph) -> tuple[str, ...]:
 
     The model was checked when it was exported; on the board its checksums are enough.
     """
-    return ("checks", "one-shot" if graph.is_spiking else "spiking")
+    neurons = [population.neuron for population in graph.populations]
+    spiking = [neuron for neuron in neurons if isinstance(neuron, IntegrateAndFire)]
+    unused = {
+        "checks": True,
+        "spiking": not spiking,
+        "currents": not any(neuron.current is not None for neuron in spiking),
+        "delays": not any(projection.delay for projection in graph.projections),
+        "one-shot": not arena.one_shot_bytes(graph),
+    }
+    return tuple(feature for feature, without in unused.items() if without)
 
 
-def header(graph: Graph) -> str:
-    """``edgespike.h``, with what it includes, and switches set as the model needs them."""
+def header(without: Sequence[str]) -> str:
+    """``edgespike.h``, with what it includes, and the switches of what is left out set to 0."""
     text = INCLUDE.sub(lambda include: _core_file(include[1]), _core_file("edgespike.h"))
-    for feature in left_out(graph):
+    for feature in without:
         name = "ES_WITH_" + feature.upper().replace("-", "_")
         text = text.replace(f"#define {name} 1", f"#define {name} 0")
     return f"/* {MADE_BY} {edgespike.__version__}: the interface. Do not edit. */\n" + text
@@ -131,12 +141,27 @@ def amalgamation() -> str:
     """``edgespike.c``: the core's network files, everything that is not in the header static."""
     parts = [
         f"/* {MADE_BY} {edgespike.__version__}: the network core in one file. Do not edit. */\n",
-        '#include "edgespike.h"\n\n#define ES_PRIVATE static\n',
+        SETTINGS,
     ]
     for name in ("es_internal.h", *CORE_FILES):
         parts.append(f"\n/* ==== {name} ==== */\n\n" + INCLUDE.sub("", _core_file(name)))
     return "".join(parts)
 
+
+# A function that is inlined keeps its stack through all that its caller does afterwards.
+SETTINGS = f"""\
+#include "edgespike.h"
+
+#ifdef __GNUC__
+#define ES_PRIVATE static __attribute__((noinline))
+#else
+#define ES_PRIVATE static
+#endif
+
+#ifndef ES_GROUP
+#define ES_GROUP {GROUP}
+#endif
+"""
 
 # ---- the model --------------------------------------------------------------
 
@@ -298,7 +323,7 @@ def _files(data: bytes, graph: Graph, name: str, layout: Layout) -> dict[str, st
     }
     sources = {
         "edgespike.c": amalgamation(),
-        "edgespike.h": header(graph),
+        "edgespike.h": header(left_out(graph)),
         "model.c": MODEL_C.substitute(values, bytes=_rows(data)),
         "model.h": MODEL_H.substitute(values),
     }

@@ -47,6 +47,12 @@ extern "C" {
 #ifndef ES_WITH_SPIKING
 #define ES_WITH_SPIKING 1 /* integrate-and-fire populations */
 #endif
+#ifndef ES_WITH_CURRENTS
+#define ES_WITH_CURRENTS 1 /* integrate-and-fire populations with synaptic currents */
+#endif
+#ifndef ES_WITH_DELAYS
+#define ES_WITH_DELAYS 1 /* projections with a delay */
+#endif
 #ifndef ES_WITH_ONE_SHOT
 #define ES_WITH_ONE_SHOT 1 /* ES_PLAN_ONE_SHOT */
 #endif

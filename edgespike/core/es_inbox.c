@@ -10,7 +10,7 @@ uint32_t es_inbox_slots(const es_model *model, uint32_t number)
 {
     uint32_t slots = 1;
 
-    for (uint32_t i = 0; i < model->projection_count; i++)
+    for (uint32_t i = 0; ES_WITH_DELAYS && i < model->projection_count; i++)
         if (model->projections[i].target == number)
             while (slots <= model->projections[i].delay)
                 slots *= 2;

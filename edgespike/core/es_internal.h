@@ -177,7 +177,7 @@ static inline bool es_is_driven(const es_population *population)
 
 static inline bool es_has_currents(const es_population *population)
 {
-    return ES_WITH_SPIKING && (population->flags & ES_FLAG_CURRENT) != 0;
+    return ES_WITH_SPIKING && ES_WITH_CURRENTS && (population->flags & ES_FLAG_CURRENT) != 0;
 }
 
 static inline bool es_has_adaptation(const es_population *population)
@@ -357,8 +357,11 @@ ES_PRIVATE void es_maximum_16(uint16_t *restrict maxima, const uint16_t *restric
 
 /* ---- projections (es_project.c) ---------------------------------------- */
 
-/* The channels of a pixel are evaluated in groups of at most this many. */
+/* The channels of a pixel are evaluated in groups of at most this many. Small groups
+ * take less stack, large ones less time where a processor has vector instructions. */
+#ifndef ES_GROUP
 #define ES_GROUP 32
+#endif
 
 /* What neurons of one pixel send at once. */
 typedef struct es_pixel_events {

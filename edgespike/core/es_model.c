@@ -755,8 +755,15 @@ static void fill(es_model *model, es_span file, const es_span spans[SECTION_COUN
 
 static bool needs_what_is_left_out(const es_model *model)
 {
-    for (uint32_t i = 0; i < model->population_count; i++)
-        if (model->populations[i].kind == ES_INTEGRATE_AND_FIRE && !ES_WITH_SPIKING)
+    for (uint32_t i = 0; i < model->population_count; i++) {
+        const es_population *population = &model->populations[i];
+        if (population->kind == ES_INTEGRATE_AND_FIRE && !ES_WITH_SPIKING)
+            return true;
+        if ((population->flags & ES_FLAG_CURRENT) && !ES_WITH_CURRENTS)
+            return true;
+    }
+    for (uint32_t i = 0; i < model->projection_count; i++)
+        if (model->projections[i].delay != 0 && !ES_WITH_DELAYS)
             return true;
     return false;
 }

@@ -92,7 +92,7 @@ static void settle(es_net *net)
             load_levels(net, number);
             load_targets(net, number);
         }
-        if (es_buffer_of(net, number, ES_INBOX))
+        if (ES_WITH_DELAYS && es_buffer_of(net, number, ES_INBOX))
             es_deliver(net, number);
         again |= es_evaluate(net, number);
     }

@@ -29,7 +29,7 @@ static es_target target_of(es_net *net, const es_projection *projection)
 {
     es_target target = present_target(net, projection->target);
 
-    if (projection->delay != 0) {
+    if (ES_WITH_DELAYS && projection->delay != 0) {
         es_inbox_slot slot = es_inbox_slot_of(net, projection->target, projection->delay);
         target.accumulators = slot.values;
         target.touched = slot.touched;

@@ -175,31 +175,34 @@ def test_the_example_on_an_emulated_board(
     assert [int(line) for line in printed.splitlines()] == scores
 
 
-@pytest.mark.parametrize(
-    ("kind", "other", "plan", "switch"),
-    [
-        ("levels", "spikes", "ES_PLAN_STREAMING", "ES_WITH_SPIKING"),
-        ("spikes", "levels", "ES_PLAN_ONE_SHOT", "ES_WITH_ONE_SHOT"),
-    ],
-)
-def test_what_the_model_does_not_need_is_left_out(
-    gcc: str, kind: str, other: str, plan: str, switch: str, tmp_path: Path
-) -> None:
-    """The core for one kind of network refuses the other, unless its switch is set."""
-    for name in (kind, other):
-        graph, scores = graph_with_test(name, 1)
-        write_model(graph, tmp_path / f"{name}.esg")
-        export_c(tmp_path / f"{name}.esg", tmp_path / name)
-    for name in ("model.c", "model.h", "example.c"):
-        text = (tmp_path / other / name).read_text()
-        (tmp_path / kind / name).write_text(text.replace("ES_PLAN_STREAMING", plan))
-    program = tmp_path / "example"
-    build = [gcc, *C99, *(tmp_path / kind / name for name in ("edgespike.c", "model.c", "example.c"))]
-    run(*build, "-o", program)
-    done = subprocess.run([program], capture_output=True, text=True)
+NEEDS: dict[str, Callable[[Graph], bool]] = {
+    "spiking": lambda graph: graph.is_spiking,
+    "currents": lambda graph: any(getattr(p.neuron, "current", None) for p in graph.populations),
+    "delays": lambda graph: any(projection.delay for projection in graph.projections),
+    "one-shot": lambda graph: not graph.is_spiking and not NEEDS["delays"](graph),
+}
+
+
+@pytest.mark.parametrize("feature", NEEDS)
+def test_what_the_model_does_not_need_is_left_out(gcc: str, feature: str, tmp_path: Path) -> None:
+    """A model that needs something runs with it, and is refused without."""
+    kind = "levels" if feature == "one-shot" else "spikes"
+    graphs = (graph_with_test(kind, seed) for seed in range(50))
+    graph, scores = next(case for case in graphs if NEEDS[feature](case[0]))
+    write_model(graph, tmp_path / "net.esg")
+    written = export_c(tmp_path / "net.esg", tmp_path / "out")
+    assert set(written.left_out) == {"checks"} | {name for name, needs in NEEDS.items() if not needs(graph)}
+    example = written.folder / "example.c"
+    if feature == "one-shot":
+        example.write_text(example.read_text().replace("ES_PLAN_STREAMING", "ES_PLAN_ONE_SHOT"))
+    build = [gcc, *C99, *(written.folder / name for name in ("edgespike.c", "model.c", "example.c"))]
+    switch = f"-DES_WITH_{feature.upper().replace('-', '_')}"
+    for options in ([], [f"{switch}=1", "-DES_WITH_CHECKS=1"]):
+        run(*build, *options, "-o", tmp_path / "example")
+        assert [int(line) for line in run(tmp_path / "example").splitlines()] == scores
+    run(*build, f"{switch}=0", "-o", tmp_path / "example")
+    done = subprocess.run([tmp_path / "example"], capture_output=True, text=True)
     assert (done.returncode, done.stdout) == (1, "this build of the core leaves out what is needed\n")
-    run(*build, f"-D{switch}=1", "-DES_WITH_CHECKS=1", "-o", program)
-    assert [int(line) for line in run(program).splitlines()] == scores
 
 
 def test_a_damaged_array_is_told(gcc: str, folder: Path, tmp_path: Path) -> None:
