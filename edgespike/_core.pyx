@@ -14,7 +14,7 @@ from edgespike.errors import BudgetError, DataError, DeviceError, ModelError, Us
 from edgespike.graph import CORE_EVENT
 
 cdef extern from "edgespike.h" nogil:
-    int ES_OK, ES_WINDOW, ES_ERR_STATE, ES_ERR_TIME, ES_ERR_RANGE
+    int ES_OK, ES_WINDOW, ES_ERR_STATE, ES_ERR_TIME, ES_ERR_RANGE, ES_ERR_VERSION
     int ES_PLAN_STREAMING, ES_PLAN_ONE_SHOT, ES_ALIGNMENT, ES_FORMAT_MAJOR, ES_FORMAT_MINOR
 
     ctypedef enum es_plan:
@@ -183,7 +183,11 @@ cdef class Model:
         cdef bytes content = bytes(data)
         self.memory = _Memory(len(content))
         memcpy(self.memory.data, <const char *>content, self.memory.size)
-        checked(es_model_open(&self.model, self.memory.data, self.memory.size))
+        cdef int status = es_model_open(&self.model, self.memory.data, self.memory.size)
+        if status == ES_ERR_VERSION:
+            version = content[8] | content[9] << 8
+            raise error_of(status, f"format {version}, where this edgespike reads {ES_FORMAT_MAJOR}")
+        checked(status)
 
     @property
     def output_size(self):

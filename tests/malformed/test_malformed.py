@@ -472,3 +472,9 @@ def test_one_shot_plan_of_another_size_is_found_when_it_is_made() -> None:
     with pytest.raises(ModelError) as caught:
         _core.Network(model, "one-shot")
     assert caught.value.code == "model-header"
+
+
+def test_another_format_names_both_versions() -> None:
+    data = valid("level")
+    with pytest.raises(ModelError, match="format 2, where this edgespike reads 1"):
+        _core.Model(data[:8] + b"\2" + data[9:])
