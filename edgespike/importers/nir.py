@@ -40,7 +40,8 @@ Array = NDArray[np.float64]
 Edge = tuple[str, str]
 NEURONS = ("IF", "LIF", "CubaLIF", "I", "LI", "CubaLI")
 SUPPORTED = (
-    *("Input", "Output", "Affine", "Linear", "Scale", "Conv2d", "SumPool2d", "Flatten", "Delay"),
+    *("Input", "Output", "Affine", "Linear", "Scale", "Conv1d", "Conv2d", "SumPool2d", "AvgPool2d"),
+    *("Flatten", "Delay", "NIRGraph"),
     *NEURONS,
 )
 
@@ -171,9 +172,7 @@ def _read_outline(path: Path) -> tuple[dict[str, str], list[tuple[str, str]]]:
         raise ModelError(f"there is no file {path}", "check the path", "model-missing")
     try:
         with h5py.File(path, "r") as file:
-            root = file["node"]
-            types = {str(name): _text(node["type"][()]) for name, node in root["nodes"].items()}
-            edges = [(_text(source), _text(target)) for source, target in root["edges"][()]]
+            types, edges = _outline(file["node"])
     except OSError as error:
         raise ModelError(
             f"{path} is not a NIR file (it is not HDF5, or cut short)",
@@ -189,6 +188,33 @@ def _read_outline(path: Path) -> tuple[dict[str, str], list[tuple[str, str]]]:
     return types, edges
 
 
+def _outline(group: Any) -> tuple[dict[str, str], list[Edge]]:
+    """Those of one graph. A graph within becomes its nodes, named outer.inner; its ends pass on."""
+    types: dict[str, str] = {}
+    enters: dict[str, str] = {}
+    leaves: dict[str, str] = {}
+    edges: list[Edge] = []
+    for name, node in group["nodes"].items():
+        types[str(name)] = _text(node["type"][()])
+        if types[str(name)] != "NIRGraph":
+            continue
+        inner_types, inner_edges = _outline(node)
+        ends = {
+            kind: [inner for inner, other in inner_types.items() if other == kind]
+            for kind in ("Input", "Output")
+        }
+        if any(len(found) != 1 for found in ends.values()):
+            continue  # stays a NIRGraph, and is refused
+        del types[str(name)]
+        enters[str(name)], leaves[str(name)] = (f"{name}.{ends[kind][0]}" for kind in ("Input", "Output"))
+        through = {inner: "Through" if kind in ends else kind for inner, kind in inner_types.items()}
+        types |= {f"{name}.{inner}": kind for inner, kind in through.items()}
+        edges += [(f"{name}.{source}", f"{name}.{target}") for source, target in inner_edges]
+    outer = [(_text(source), _text(target)) for source, target in group["edges"][()]]
+    edges += [(leaves.get(source, source), enters.get(target, target)) for source, target in outer]
+    return types, edges
+
+
 def _text(value: Any) -> str:
     return value.decode("utf-8") if isinstance(value, bytes) else str(value)
 
@@ -197,12 +223,23 @@ def _read_nodes(path: Path) -> dict[str, Any]:
     import nir
 
     try:
-        return dict(nir.read(path, type_check=False).nodes)
+        return _flattened(nir.read(path, type_check=False).nodes)
     except Exception as error:  # the package raises whatever its constructors meet
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise ModelError(
             f"{path}: the nir package cannot read it: {reason}", "export the network again", "nir-invalid"
         ) from error
+
+
+def _flattened(nodes: dict[str, Any]) -> dict[str, Any]:
+    """All nodes by name, those of graphs within as `_outline` names them."""
+    flat: dict[str, Any] = {}
+    for name, node in nodes.items():
+        if type(node).__name__ == "NIRGraph":
+            flat |= {f"{name}.{inner}": each for inner, each in _flattened(node.nodes).items()}
+        else:
+            flat[name] = node
+    return flat
 
 
 def _check_outline(path: Path, types: dict[str, str], edges: list[Edge]) -> tuple[list[str], list[Edge]]:
@@ -225,9 +262,10 @@ def _check_outline(path: Path, types: dict[str, str], edges: list[Edge]) -> tupl
     problems = []
     by_type: dict[str, list[str]] = {}
     for name, kind in types.items():
-        if kind not in SUPPORTED:
+        if kind not in (*SUPPORTED, "Through") or kind == "NIRGraph":
             by_type.setdefault(kind, []).append(name)
-    problems += [f"{kind} ({_names(names)})" for kind, names in sorted(by_type.items())]
+    notes = {"NIRGraph": " with several inputs or outputs, or none"}
+    problems += [f"{kind}{notes.get(kind, '')} ({_names(names)})" for kind, names in sorted(by_type.items())]
     for kind in ("Input", "Output"):
         names = [name for name, other in types.items() if other == kind]
         if len(names) != 1:
@@ -332,16 +370,20 @@ class _Builder:
         signal = self.sum_of(name, arriving)
         if kind == "Output":
             self.output_name = name
+        elif kind == "Through":  # an end of a graph within
+            pass
         elif kind in ("Linear", "Affine"):
             signal = self.linear(name, node, signal)
         elif kind == "Scale":
             signal = self.scale(name, node, signal)
         elif kind == "Delay":
             signal = self.delay(name, node, signal)
-        elif kind == "Conv2d":
+        elif kind in ("Conv1d", "Conv2d"):
             signal = self.convolution(name, node, signal)
-        elif kind == "SumPool2d":
+        elif kind in ("SumPool2d", "AvgPool2d"):
             signal = self.pool(name, node, signal)
+            if kind == "AvgPool2d":  # padding counts, as in PyTorch
+                signal = _times(signal, np.full(signal.shape[2], 1 / math.prod(_pair(node.kernel_size))))
         elif kind == "Flatten":
             signal = self.flatten(name, node, signal)
         else:
@@ -398,8 +440,7 @@ class _Builder:
     def scale(self, name: str, node: Any, signal: _Signal) -> _Signal:
         """A factor for each channel; dissolved into the map before it, if there is one."""
         scale = self.by_channel(name, "scale", node.scale, signal)
-        terms = tuple((source, scaled(term, scale), delay) for source, term, delay in signal.terms)
-        return replace(signal, terms=terms, bias=signal.bias * scale)
+        return _times(signal, scale)
 
     def delay(self, name: str, node: Any, signal: _Signal) -> _Signal:
         delay = self.numbers(name, "delay", node.delay)
@@ -428,24 +469,32 @@ class _Builder:
 
     def convolution(self, name: str, node: Any, signal: _Signal) -> _Signal:
         weight = self.numbers(name, "weight", node.weight)
-        if weight.ndim != 4:
-            raise self.mismatch(name, signal, f"a weight of four axes, has {weight.shape}")
+        row = type(node).__name__ == "Conv1d"  # a map of one row
+        if weight.ndim != (3 if row else 4):
+            raise self.mismatch(name, signal, f"a weight of {3 if row else 4} axes, has {weight.shape}")
+
+        def pair(value: Any, fill: int) -> tuple[int, int]:
+            return (fill, _pair(value)[1]) if row else _pair(value)
+
+        weight = weight[:, :, None] if row else weight
         outputs, group_inputs, *kernel = weight.shape
         groups = int(np.asarray(node.groups))
-        height, width, channels = self.spatial(name, signal)
+        height, width, channels = self.spatial(name, signal, 2 if row else 3)
         if groups < 1 or outputs % groups or channels != group_inputs * groups:
             raise self.mismatch(name, signal, f"{group_inputs * groups} channels in {groups} groups")
-        if node.input_shape is not None and _pair(node.input_shape) != (height, width):
-            raise self.mismatch(name, signal, f"input_shape {_pair(node.input_shape)}")
-        stride, dilation = _pair(node.stride), _pair(node.dilation)
+        if node.input_shape is not None and pair(node.input_shape, 1) != (height, width):
+            raise self.mismatch(name, signal, f"input_shape {pair(node.input_shape, 1)}")
+        stride, dilation = pair(node.stride, 1), pair(node.dilation, 1)
+        padding_given = node.padding if isinstance(node.padding, str) else pair(node.padding, 0)
         extent = tuple(d * (k - 1) + 1 for d, k in zip(dilation, kernel, strict=True))
-        padding, size = self.window(name, (height, width), extent, stride, node.padding)
+        padding, size = self.window(name, (height, width), extent, stride, padding_given)
         bias = self.numbers(name, "bias", node.bias, (outputs,))
         # (out, in, ky, kx) becomes (source channel, ky, kx, target channel of the group)
         grouped = weight.reshape(groups, outputs // groups, group_inputs, *kernel)
         by_source = grouped.transpose(0, 2, 3, 4, 1).reshape(channels, *kernel, outputs // groups)
         connection = Convolution(by_source, stride, dilation, padding, groups)
-        return self.weighted(name, signal, connection, bias, (*size, outputs), (outputs, *size))
+        nir_shape = (outputs, size[1]) if row else (outputs, *size)
+        return self.weighted(name, signal, connection, bias, (*size, outputs), nir_shape)
 
     def pool(self, name: str, node: Any, signal: _Signal) -> _Signal:
         height, width, channels = self.spatial(name, signal)
@@ -553,9 +602,9 @@ class _Builder:
         shape: Shape,
         nir_shape: tuple[int, ...],
     ) -> _Signal:
-        if not signal.is_plain:
+        if signal.bias.any() or not all(isinstance(term, Scale) for _, term, _ in signal.terms):
             raise self.unsupported(name, "a second weighted node without a neuron between: multiply them")
-        terms = tuple((source, connection, delay) for source, _, delay in signal.terms)
+        terms = tuple((source, _after(term, connection), delay) for source, term, delay in signal.terms)
         whole = np.broadcast_to(bias, self.checked_size(name, shape)).copy()
         return _Signal(terms, whole, shape, nir_shape)
 
@@ -568,9 +617,11 @@ class _Builder:
             )
         return shape
 
-    def spatial(self, name: str, signal: _Signal) -> Shape:
-        if len(signal.nir_shape) != 3:
-            raise self.mismatch(name, signal, "(channels, height, width)")
+    def spatial(self, name: str, signal: _Signal, axes: int = 3) -> Shape:
+        if len(signal.nir_shape) != axes:
+            raise self.mismatch(
+                name, signal, "(channels, height, width)" if axes == 3 else "(channels, length)"
+            )
         return signal.shape
 
     def window(
@@ -634,6 +685,21 @@ def scaled(term: Map, scale: Array) -> Map:
     if isinstance(term, SumPool):
         raise TypeError("a Scale after a SumPool2d: multiply the next weights instead")
     return replace(term, weight=term.weight * scale)
+
+
+def _times(signal: _Signal, scale: Array) -> _Signal:
+    terms = tuple((source, scaled(term, scale), delay) for source, term, delay in signal.terms)
+    return replace(signal, terms=terms, bias=signal.bias * scale)
+
+
+def _after(scale: Map, connection: Map) -> Map:
+    """A dense map or a convolution of what a factor for each source channel leaves."""
+    assert isinstance(scale, Scale)
+    if isinstance(connection, Dense):  # source neurons count channels fastest
+        factor = np.tile(scale.weight, len(connection.weight) // len(scale.weight))
+        return Dense(connection.weight * factor[:, None])
+    assert isinstance(connection, Convolution)
+    return replace(connection, weight=connection.weight * scale.weight[:, None, None, None])
 
 
 def _pooled(term: Map, kernel: tuple[int, int], stride: tuple[int, int]) -> Convolution:

@@ -149,6 +149,84 @@ def test_two_lif_neurons(data_folder: Path) -> None:
     assert (first.tau.item(), first.v_leak.item(), second.v_threshold.item()) == (0.01, 1.2, 20.0)
 
 
+def test_a_convolution_of_one_axis(chain: Save) -> None:
+    rng = np.random.default_rng(4)
+    weight, bias = rng.normal(size=(4, 1, 3)), rng.normal(size=4) * 0.2
+    layer = nir.Conv1d(11, weight, stride=2, padding=1, dilation=2, groups=2, bias=bias)
+    path = chain((2, 11), (4, 5), conv=layer, spike=fires_at_once((4, 5)))
+    network = read_nir(path)
+    interpreter = FloatInterpreter(network, choose_profile(**PROFILE))
+    x = rng.normal(size=(2, 11))
+    (sent,) = interpreter.step(x.T.reshape(1, 1, 11, 2))[-1]
+    padded = np.pad(x, ((0, 0), (1, 1)))
+    wanted = np.array(
+        [
+            [
+                sum(weight[o, 0, k] * padded[o // 2, 2 * t + 2 * k] for k in range(3)) + bias[o] > 0.5
+                for t in range(5)
+            ]
+            for o in range(4)
+        ]
+    )
+    assert network.output_shape == (4, 5)
+    np.testing.assert_array_equal(sent[0].T, wanted)
+    assert 0 < wanted.sum() < wanted.size
+
+
+def test_an_average_pool_is_a_sum_pool_with_smaller_weights(chain: Save) -> None:
+    def pool(kind: Any) -> Any:
+        return kind(np.array([2, 2]), np.array([2, 2]), np.array([0, 0]))
+
+    first, second = conv(2, 3, (3, 3), input_shape=(9, 9)), conv(3, 2, (2, 2), input_shape=(3, 3))
+    nodes = {
+        "conv_1": first,
+        "pool_1": pool(nir.AvgPool2d),
+        "spike_1": fires_at_once((3, 3, 3)),
+        "conv_2": second,
+        "spike_2": fires_at_once((2, 2, 2)),
+        "pool_2": pool(nir.AvgPool2d),
+        "linear": linear(4, 2),
+        "spike_3": fires_at_once((4,), 0.1),
+    }
+    flatten = {"flatten": nir.Flatten(np.array([2, 1, 1]), 0, -1)}
+    order = [*list(nodes)[:6], "flatten", *list(nodes)[6:]]
+    averaged = {name: (nodes | flatten)[name] for name in order}
+    quarter_conv = nir.Conv2d((9, 9), first.weight / 4, 1, 0, 1, 1, first.bias / 4)
+    summed = averaged | {
+        "conv_1": quarter_conv,
+        "pool_1": pool(nir.SumPool2d),
+        "pool_2": pool(nir.SumPool2d),
+        "linear": nir.Linear(averaged["linear"].weight / 4),
+    }
+    same_spikes(chain((2, 9, 9), (4,), **averaged), list(summed.values()), (2, 9, 9), 30)
+
+
+def test_graphs_within_graphs(save: Save) -> None:
+    """A recurrent neuron in a graph of its own, as snnTorch writes it, is that without the graph."""
+    back = linear(3, 3, 5)
+    inner = nir.NIRGraph(
+        {
+            "input": nir.Input(np.array([3])),
+            "lif": lif(),
+            "w_rec": back,
+            "output": nir.Output(np.array([3])),
+        },
+        [("input", "lif"), ("lif", "w_rec"), ("w_rec", "lif"), ("lif", "output")],
+        type_check=False,
+    )
+    ends = {"input": nir.Input(np.array([2])), "output": nir.Output(np.array([3]))}
+    nodes = {**ends, "fc": linear(3, 2), "layer": inner}
+    nested = read_nir(save(nodes, [("input", "fc"), ("fc", "layer"), ("layer", "output")]))
+    nodes = {**ends, "fc": linear(3, 2), "layer.lif": lif(), "layer.w_rec": back}
+    edges = [("input", "fc"), ("fc", "layer.lif"), ("layer.lif", "layer.w_rec"), ("layer.w_rec", "layer.lif")]
+    flat = read_nir(save(nodes, [*edges, ("layer.lif", "output")]))
+    assert [p.name for p in nested.populations] == [p.name for p in flat.populations]
+    for one, other in zip(nested.projections, flat.projections, strict=True):
+        assert (one.source, one.target) == (other.source, other.target)
+        assert isinstance(one.map, Dense) and isinstance(other.map, Dense)
+        np.testing.assert_array_equal(one.map.weight, other.map.weight)
+
+
 # ---- refusals ---------------------------------------------------------------
 
 
@@ -246,6 +324,22 @@ def test_a_loop_of_another_size(save: Save) -> None:
 def test_an_integrator_in_the_middle(chain: Save) -> None:
     leaky = nir.LI(*np.ones((3, 3)))
     refuse(chain((3,), (3,), leaky=leaky, spike=lif()), "'leaky'", "never spikes", kind=UnsupportedError)
+
+
+def test_a_graph_within_that_has_two_outputs(save: Save) -> None:
+    inner = nir.NIRGraph(
+        {
+            "input": nir.Input(np.array([3])),
+            "lif": lif(),
+            "a": nir.Output(np.array([3])),
+            "b": nir.Output(np.array([3])),
+        },
+        [("input", "lif"), ("lif", "a"), ("lif", "b")],
+        type_check=False,
+    )
+    nodes = {"input": nir.Input(np.array([3])), "two": inner, "output": nir.Output(np.array([3]))}
+    path = save(nodes, [("input", "two"), ("two", "output")])
+    refuse(path, "NIRGraph with several inputs or outputs", "'two'", kind=UnsupportedError)
 
 
 def test_delays_that_differ(chain: Save) -> None:
