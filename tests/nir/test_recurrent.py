@@ -140,6 +140,18 @@ def test_the_braille_network_runs(data_folder: Path, framework: str) -> None:
     np.testing.assert_array_equal(InferenceSession(graph, "reference").scores(x), scores)
 
 
+@pytest.mark.parametrize("port", ["emulated", "qemu"])
+def test_a_recurrent_network_on_a_board(save: Save, port: str, request: pytest.FixtureRequest) -> None:
+    rng = np.random.default_rng(11)
+    graph, _ = convert_nir(recurrent(save, rng)[0], dt=DT, framework="snntorch", reset="subtract-delayed")
+    samples = np.stack([spikes(rng, 8, 60) for _ in range(3)])
+    expected = InferenceSession(graph, "reference").scores(samples)
+    assert expected.sum() > 50
+    address = f"qemu:{request.getfixturevalue('firmware')}" if port == "qemu" else port
+    with InferenceSession(graph, "device", port=address) as board:
+        np.testing.assert_array_equal(board.scores(samples), expected)
+
+
 def test_sinabs_and_rockpool_spike_several_times_in_a_tick(chain: Save) -> None:
     neuron = nir.IF(np.full(1, 1.0 / DT), np.ones(1))
     path = chain((1,), (1,), layer=nir.Linear(np.full((1, 1), 2.6)), spike=neuron)
