@@ -52,6 +52,10 @@ CHOICES = {
         "new": "v takes in the synaptic current that this tick's input has changed",
         "old": "v takes in the synaptic current of the tick before",
     },
+    "readout": {
+        "membrane": "scores of an output that never spikes are its membranes at the end",
+        "greatest": "they are its greatest membranes after a tick",
+    },
 }
 
 # What each framework's own neurons do where NIR leaves it open. A spike of one tick is at
@@ -78,6 +82,7 @@ class Profile:
     decay: str
     gain: str
     current: str = "new"
+    readout: str = "membrane"
     max_spikes: int = 1
     map_ticks: int = 0
 
@@ -127,6 +132,7 @@ def choose_profile(
     framework: str | None = None,
     current: str | None = None,
     max_spikes: int | None = None,
+    readout: str = "membrane",
 ) -> Profile:
     """Check a profile: that of a framework, with what is given in its place.
 
@@ -158,7 +164,7 @@ def choose_profile(
     assert dt is not None and reset is not None and compare is not None
     assert decay is not None
     profile = Profile(
-        float(dt), reset, compare, decay, gain or decay, current, most, known.get("map_ticks", 0)
+        float(dt), reset, compare, decay, gain or decay, current, readout, most, known.get("map_ticks", 0)
     )
     for name in CHOICES:
         if getattr(profile, name) not in CHOICES[name]:
@@ -310,13 +316,16 @@ class FloatInterpreter:
         self.currents = [np.zeros((samples, *p.shape)) for p in network.populations]
         self.due = [np.zeros((samples, *p.shape)) for p in network.populations]
         self.delays = [profile.ticks(p, network.populations[p.target]) for p in network.projections]
+        self.greatest: Array | None = None  # membranes of the output, after a tick
         self.past: list[list[Array]] = []  # what all populations sent, tick by tick, the last one first
 
     @property
     def scores(self) -> Array | None:
-        """Membranes of an output that never fires; None: its spikes are counted."""
+        """Of an output that never fires, in real units; None: its spikes are counted."""
         last = self.dynamics[-1]
-        return None if last is None or last.fires else self.membranes[-1] * last.gain
+        if last is None or last.fires or self.greatest is None:
+            return None
+        return last.gain * (self.greatest if self.profile.readout == "greatest" else self.membranes[-1])
 
     def step(self, values: Array) -> list[Array]:
         """One tick.
@@ -336,6 +345,8 @@ class FloatInterpreter:
                 if projection.target == number and delay < len(self.past):
                     arriving += apply_map(projection.map, self.past[delay][projection.source], shape)
             sent.append(arriving if dynamics is None else self._spike(number, dynamics, arriving))
+        now = self.membranes[-1]
+        self.greatest = now if self.greatest is None else np.maximum(self.greatest, now)
         return sent
 
     def _spike(self, number: int, dynamics: Dynamics, arriving: Array) -> Array:

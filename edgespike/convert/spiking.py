@@ -60,6 +60,7 @@ def convert_nir(
     framework: str | None = None,
     current: str | None = None,
     max_spikes: int | None = None,
+    readout: str = "membrane",
     window: float | None = None,
     calibration: Calibration | None = None,
     classes: Sequence[str] | None = None,
@@ -79,6 +80,8 @@ def convert_nir(
         current: the synaptic current that a membrane takes in: ``"new"``, with this tick's
             input, or ``"old"``.
         max_spikes: the most spikes of a neuron in a tick, 1 unless reset is ``"subtract"``.
+        readout: of an output that never spikes: ``"membrane"`` at the end, or the
+            ``"greatest"`` after a tick.
         window: seconds of a classification, a multiple of ``dt``; None: ended from outside.
         calibration: ``x`` of shape (samples, ticks, *input shape), currents or spikes. It
             sets the input's scale and budget, and everything in the report is measured on
@@ -98,7 +101,15 @@ def convert_nir(
     tell = progress or (lambda step, share: None)
     tell("reading", 0.0)
     profile = choose_profile(
-        dt, reset, compare, decay, gain, framework=framework, current=current, max_spikes=max_spikes
+        dt,
+        reset,
+        compare,
+        decay,
+        gain,
+        framework=framework,
+        current=current,
+        max_spikes=max_spikes,
+        readout=readout,
     )
     network = read_nir(path)
     check_classes(math.prod(network.output_shape), calibration, classes)

@@ -206,7 +206,7 @@ def _quantize_neurons(
         if dynamics.current_decay is not None or profile.delayed
         else None,
         reset_delayed=profile.delayed,
-        readout=Readout.SPIKES if dynamics.fires else Readout.MEMBRANE,
+        readout=_readout(dynamics, profile),
     )
     projections = [
         Projection(p.source, p.target, _connection(p.map, q), shift, profile.ticks(p, population))
@@ -220,6 +220,12 @@ def _quantize_neurons(
         real_unit,
         bound,
     )
+
+
+def _readout(dynamics: Dynamics, profile: Profile) -> Readout:
+    if dynamics.fires:
+        return Readout.SPIKES
+    return Readout.GREATEST_MEMBRANE if profile.readout == "greatest" else Readout.MEMBRANE
 
 
 def _in_real_units(

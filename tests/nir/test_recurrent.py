@@ -172,8 +172,9 @@ def test_delays_in_seconds_become_ticks(chain: Save) -> None:
     assert caught.value.code == "profile-delay"
 
 
+@pytest.mark.parametrize("kept", ["membrane", "greatest"])
 @pytest.mark.parametrize("kind", ["LI", "CubaLI"])
-def test_a_readout_of_membranes(chain: Save, kind: str) -> None:
+def test_a_readout_of_membranes(chain: Save, kind: str, kept: str) -> None:
     """Scores are real membranes, also where the gains of the channels differ."""
     rng = np.random.default_rng(5)
     tau, r = rng.uniform(1e-3, 3e-3, 4), rng.uniform(2, 30, 4)
@@ -183,15 +184,16 @@ def test_a_readout_of_membranes(chain: Save, kind: str) -> None:
         readout = nir.CubaLI(np.full(4, 4e-4), tau, r, np.zeros(4), np.full(4, 3.0))
     path = chain((6,), (4,), layer=nir.Affine(rng.normal(size=(4, 6)), rng.normal(size=4)), readout=readout)
     sample = spikes(rng, 6, 80)
-    profile = choose_profile(DT, framework="exact")
-    interpreter = FloatInterpreter(read_nir(path), profile)
+    interpreter = FloatInterpreter(read_nir(path), choose_profile(DT, framework="exact", readout=kept))
     for x in sample:
         interpreter.step(x.reshape(1, 1, 1, -1))
     assert interpreter.scores is not None
-    graph, report = convert_nir(path, dt=DT, framework="exact", calibration=Calibration(sample[None]))
+    calibration = Calibration(sample[None])
+    graph, report = convert_nir(path, dt=DT, framework="exact", readout=kept, calibration=calibration)
     neuron = graph.populations[-1].neuron
     assert isinstance(neuron, IntegrateAndFire)
-    assert (neuron.max_spikes, neuron.readout) == (0, Readout.MEMBRANE)
+    readouts = {"membrane": Readout.MEMBRANE, "greatest": Readout.GREATEST_MEMBRANE}
+    assert (neuron.max_spikes, neuron.readout) == (0, readouts[kept])
     (ours,) = InferenceSession(graph, "cpu").run(None, {"input": sample[None]})
     np.testing.assert_allclose(ours.reshape(-1), interpreter.scores.reshape(-1), rtol=0.03, atol=0.03)
     assert report.agreement == 1.0
