@@ -16,7 +16,15 @@ from edgespike.link.transports import SocketTransport
 
 BOARD = "mps2-an386"  # unless the port names another
 # Folders of firmware/boards that QEMU has a machine for, of the same name.
-BOARDS = ("mps2-an385", "mps2-an386", "mps2-an500", "mps3-an547", "stm32vldiscovery")
+BOARDS = (
+    "mps2-an385",
+    "mps2-an386",
+    "mps2-an500",
+    "mps3-an547",
+    "netduinoplus2",
+    "stm32vldiscovery",
+    "microbit",
+)
 # Becomes QEMU, with the UART on standard input. A watcher stays: when the lifeline on standard
 # output closes, because this process ended in whatever way, it ends QEMU.
 _LAUNCHER = '(read _; kill $$) <&1 >/dev/null 2>&1 & exec "$@" >/dev/null'

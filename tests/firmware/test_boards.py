@@ -56,7 +56,12 @@ def small_graph(seed: int, **kind: bool) -> tuple[Graph, NDArray[Any]]:
         events = random_events(rng, graph, 100)
         data = encode_model(graph)
         arena = Model(data).arena_size("streaming") or 0
-        if len(events) > 50 and len(data) <= MODEL_BYTES and arena <= ARENA_BYTES - RESULT_BYTES:
+        if (
+            len(events) > 50
+            and events["tick"][-1] < 200
+            and len(data) <= MODEL_BYTES
+            and arena <= ARENA_BYTES - RESULT_BYTES
+        ):
             return graph, events
 
 
