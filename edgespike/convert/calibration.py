@@ -55,7 +55,7 @@ def load_calibration(path: str | Path) -> Calibration:
             x = archive["x"]
             y = archive["y"] if "y" in archive.files else None
     except (OSError, EOFError, ValueError, zipfile.BadZipFile, zlib.error) as error:
-        message = f"{path}: not a readable .npz archive of numbers: {error}"
+        message = f"{path}: not a readable .npz archive of numbers"
         raise DataError(message, hint, "calibration-format") from error
     return Calibration(x, y)
 

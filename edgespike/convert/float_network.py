@@ -92,11 +92,16 @@ def open_session(model: bytes) -> onnxruntime.InferenceSession:
     try:
         return onnxruntime.InferenceSession(model, options, ["CPUExecutionProvider"])
     except Exception as error:  # onnxruntime's exceptions have no common base
-        raise ModelError(
-            f"onnxruntime cannot run the network: {str(error).splitlines()[0]}",
-            "update onnxruntime, or export with an older opset",
-            "onnxruntime",
-        ) from error
+        raise cannot_run(error) from error
+
+
+def cannot_run(error: Exception) -> ModelError:
+    """What onnxruntime complained of, in one line."""
+    return ModelError(
+        f"onnxruntime cannot run the network: {str(error).splitlines()[0]}",
+        "update onnxruntime, or export with an older opset",
+        "onnxruntime",
+    )
 
 
 def batches(
@@ -114,5 +119,8 @@ def batches(
         count = len(part)
         if count < batch:
             part = np.concatenate([part, np.repeat(part[-1:], batch - count, axis=0)])
-        outputs = session.run(names, {source.name: part})
+        try:
+            outputs = session.run(names, {source.name: part})
+        except Exception as error:  # likewise
+            raise cannot_run(error) from error
         yield slice(start, start + count), [np.asarray(output)[:count] for output in outputs]

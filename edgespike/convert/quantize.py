@@ -55,6 +55,7 @@ POOL_LEVELS = 255
 RANGES_APART = 8
 CHANNEL_BALANCE = 0.5  # measured: better than 0, 0.75 and 1 at 255 levels, equal to 0.75 at 15
 STEP_LIMIT = 1 << 15  # a finer accumulator than this part of a level gains nothing
+ACCUMULATOR_LIMIT = 1 << 28  # of weights and of the bias; correction and rounding stay within 32 bits
 WEIGHT_LIMIT = {Dense: 127, Convolution: 127, Scale: 32767}
 SAMPLED_VALUES = 1 << 18
 
@@ -215,12 +216,7 @@ class Quantizer:
         incoming = [(projection, self.populations[projection.source]) for projection in projections]
         if population.initial is not None:
             worst = worst_accumulator(population, incoming)
-            if worst >= 1 << 31:
-                raise ModelError(
-                    f"{layer.name}: its accumulators would need more than 32 bits (bound {worst})",
-                    "this layer's bias is out of all proportion to its weights: check the training",
-                    "accumulator-range",
-                )
+            assert worst < 1 << 31, "least_unit keeps accumulators far below this"
             population = replace(population, accumulator_bits=16 if worst < 1 << 15 else 32)
         self.populations.append(population)
         self.projections += projections
@@ -292,6 +288,7 @@ class Quantizer:
     ) -> tuple[Population, list[Connection], Float]:
         """Dense, convolution and one-to-one links into one population."""
         least = np.max([self.least_unit(link) for link in layer.links], axis=0)
+        least = np.maximum(least, np.abs(layer.bias).max(axis=(0, 1)) / ACCUMULATOR_LIMIT)
         neuron: Activation | Accumulator
         if self.is_last(number) and layer.is_linear:
             scale = unit = np.full(layer.shape[2], float(least.max()) or 1.0)
@@ -309,14 +306,7 @@ class Quantizer:
             mean = self.states[link.source].mean(axis=0, dtype=np.float64)
             arriving += apply(connection, mean[None], layer.shape)[0] * unit
         error = (statistics.mean - layer.bias - arriving).mean(axis=(0, 1))
-        bias = np.rint((layer.bias + error) / unit)
-        if np.abs(bias).max() >= 1 << 31:
-            raise ModelError(
-                f"{layer.name}: its bias does not fit 32 bits in units of its weights",
-                "check the training of this layer",
-                "accumulator-range",
-            )
-        initial = bias.astype(np.int32)
+        initial = np.rint((layer.bias + error) / unit).astype(np.int32)
         zero = None if isinstance(neuron, Accumulator) else np.zeros_like(initial)
         return Population(layer.name, layer.shape, neuron, initial, zero), connections, scale
 
@@ -339,13 +329,18 @@ class Quantizer:
         return weight * by_row.reshape(-1, *[1] * (weight.ndim - 1))
 
     def least_unit(self, link: Link) -> Float:
-        """By target channel, the smallest accumulator unit that keeps the integer weights within range."""
+        """By target channel, the smallest unit that keeps integer weights and accumulators within range."""
         weight = np.abs(self.real_weights(link))
         if isinstance(link.map, Convolution):
-            weight = weight.reshape(link.map.groups, -1, weight.shape[3]).max(axis=1).ravel()
+            weight = weight.reshape(link.map.groups, -1, weight.shape[3])
+            greatest, total = weight.max(axis=1).ravel(), weight.sum(axis=1).ravel()
         elif isinstance(link.map, Dense):
-            weight = weight.max(axis=0)
-        return weight / WEIGHT_LIMIT[type(link.map)]
+            greatest, total = weight.max(axis=0), weight.sum(axis=0)
+        else:
+            greatest = total = weight
+        most = max(map(abs, level_range(self.populations[link.source])))
+        units: Float = np.maximum(greatest / WEIGHT_LIMIT[type(link.map)], total * most / ACCUMULATOR_LIMIT)
+        return units
 
     def integer_weights(self, link: Link, unit: Float) -> Connection:
         """Weights in units of each target channel's accumulator."""

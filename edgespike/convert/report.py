@@ -132,6 +132,11 @@ def warnings_of(report: Report, changing: tuple[float, ...], x_range: tuple[floa
             found.append(f"{layer.name}: constant, whatever the sample")
         elif share < 0.5:
             found.append(f"{layer.name}: {1 - share:.0%} of its channels are constant (dead)")
+        if layer.error is not None and layer.error > 0.5:
+            found.append(
+                f"{layer.name}: differs by {layer.error:.0%} from the float network; "
+                "are its weights, or the values that it sees, of very different sizes?"
+            )
     classes = math.prod(report.layers[-1].shape)
     before, after = report.accuracy_float, report.accuracy
     if before is not None and after is not None and classes > 1:

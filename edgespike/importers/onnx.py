@@ -67,7 +67,9 @@ def load(path: Path) -> onnx.ModelProto:
         ) from error
     try:
         onnx.checker.check_model(model)
-    except onnx.checker.ValidationError as error:
+        for tensor in model.graph.initializer:
+            numpy_helper.to_array(tensor)
+    except (onnx.checker.ValidationError, ValueError, TypeError, LookupError) as error:
         raise ModelError(
             f"{path} is not a valid ONNX network: {first_line(error)}",
             "export it again, with an opset that the exporter supports",

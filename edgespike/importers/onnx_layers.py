@@ -210,6 +210,7 @@ class Builder:
         self, tensor: str, shape: Shape, links: list[Link], bias: Float | float, rows: Index, batch: int
     ) -> View:
         """Adds a layer that makes a tensor. ``rows``: the neuron at each place of it, for one sample."""
+        check_size(shape)
         spread = np.array(np.broadcast_to(bias, shape), np.float64)
         self.layers.append(
             Layer(tensor, shape, tuple(links), spread, Probe(tensor, np.argsort(rows.ravel())))
@@ -231,6 +232,12 @@ class Builder:
             probe = Probe(tensor, order, view.multiply[0].ravel()[order], view.add[0].ravel()[order])
         self.layers[view.layer] = replace(self.layers[view.layer], probe=probe)
         return replace(view, tensor=tensor)
+
+
+def check_size(shape: Shape) -> None:
+    """Refuses layers that no model file holds."""
+    if math.prod(shape) > 1 << 24 or max(shape) > 0xFFFF:
+        raise Refused(f"{shape} neurons are more than 2^24, or an axis is longer than 65535")
 
 
 def channels_first(shape: Shape, dimensions: int) -> Index:
@@ -776,7 +783,7 @@ def read_layers(
         layers, network_input, network_output = finish(net, source.name, shape[1:], result.name, output, grid)
     except Refused as error:
         raise UnsupportedError(
-            f"output {result.name}: {error}", "end the network with a plain layer"
+            f"this network cannot be converted: {error}", "change its input or its last layer"
         ) from error
     exposed = with_probes(model, [layer.probe.tensor for layer in layers[1:]])
     return Network(
@@ -802,7 +809,7 @@ def read_nodes(net: Builder, model: onnx.ModelProto) -> None:
                 net.values[node.output] = OPERATORS[node.op](net, node)
         except Refused as error:
             refused.append(f"{node.op} {node.name}: {error}")
-        except (ValueError, IndexError, KeyError, TypeError) as error:
+        except (ValueError, LookupError, TypeError, ArithmeticError) as error:
             refused.append(f"{node.op} {node.name}: malformed ({error})")
     if refused:
         raise UnsupportedError(
@@ -857,6 +864,7 @@ def finish(
     layers = in_order(push_clips(net.layers), output.layer)
     network_input, order = resolved_input(net, source, shape, grid)
     height, width, channels = order.shape
+    check_size((height, width, channels))
     layers[0] = replace(
         layers[0],
         shape=(height, width, channels),

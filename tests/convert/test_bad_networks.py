@@ -8,7 +8,7 @@ import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
-from small_networks import Writer, flat_gemm
+from small_networks import NETWORKS, Writer, flat_gemm
 
 from edgespike.errors import ModelError, UnsupportedError
 from edgespike.importers.onnx import read_onnx
@@ -252,7 +252,34 @@ def test_reasons(tmp_path: Path) -> None:
     shared.add("Add", pooled)
     assert "put the Relu before the max pool" in refused(flat_gemm(shared, 12), tmp_path).hint
 
+    long = Writer((1, 70_000))
+    long.add("MatMul", long.constant(np.ones((70_000, 2))))
+    assert "longer than 65535" in refused(long, tmp_path).message
+
+    many = Writer((1, 1, 300, 300))
+    many.conv(1, 200, 1, 1)
+    assert "more than 2^24" in refused(many, tmp_path).message
+
     mixed = Writer((4, 6))
     mixed.add("Reshape", mixed.constant(np.array([2, 12])))
     mixed.gemm(12, 3)
     assert "is not the batch" in refused(mixed, tmp_path).message
+
+
+def test_damaged_files_are_refused_or_read_but_never_crash(tmp_path: Path) -> None:
+    random = np.random.default_rng(0)
+    path = tmp_path / "network.onnx"
+    outcomes = set()
+    for name in ("residual_projection", "weights_behind_dequantize_linear", "conv_1d"):
+        whole = NETWORKS[name]().model().SerializeToString()
+        for _ in range(25):
+            data = bytearray(whole)
+            for place in random.integers(0, len(data), 3):
+                data[place] = random.integers(256)
+            path.write_bytes(data)
+            try:
+                read_onnx(path)
+                outcomes.add("read")
+            except ModelError as error:
+                outcomes.add(error.code)
+    assert {"read", "not-onnx", "invalid-onnx"} <= outcomes
