@@ -39,7 +39,8 @@ def find_firmware(choice: str | None = None) -> tuple[str, Path]:
     """A board, and the firmware to run on it.
 
     Args:
-        choice: one of BOARDS, for a source checkout's build, or the path of an ELF. None: what the
+        choice: one of BOARDS, for what `make -C firmware` built in a source checkout (the current
+            folder, or the one that this package lies in), or the path of an ELF. None: what the
             environment's EDGESPIKE_FIRMWARE chooses, else the board mps2-an386.
 
     Raises:
@@ -48,7 +49,9 @@ def find_firmware(choice: str | None = None) -> tuple[str, Path]:
     chosen = choice or os.environ.get("EDGESPIKE_FIRMWARE") or BOARD
     if chosen in BOARDS:
         board = chosen
-        elf = Path(__file__).parents[2] / "firmware" / "build" / board / "edgespike.elf"
+        checkouts = (Path.cwd(), Path(__file__).parents[2])
+        built = [checkout / "firmware" / "build" / board / "edgespike.elf" for checkout in checkouts]
+        elf = next(filter(Path.is_file, built), built[0])
         hint = f"in a source checkout run `make -C firmware BOARD={board}`, or name an ELF: --port qemu:ELF"
     else:
         elf = Path(chosen)
