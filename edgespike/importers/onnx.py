@@ -1,7 +1,7 @@
 """Reads an ONNX file into a float network.
 
 The file is checked, brought to float32 and simplified by onnxslim (constants and shape
-arithmetic folded, dead nodes removed); then `onnx_layers` turns nodes into layers.
+arithmetic folded, dead nodes removed); then `onnx_layers` turns its nodes into layers.
 """
 
 from __future__ import annotations

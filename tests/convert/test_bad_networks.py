@@ -260,6 +260,16 @@ def test_reasons(tmp_path: Path) -> None:
     many.conv(1, 200, 1, 1)
     assert "more than 2^24" in refused(many, tmp_path).message
 
+    whole = perceptron()
+    whole.add("Cast", to=TensorProto.INT32)
+    whole.add("Cast", to=TensorProto.FLOAT)
+    assert "casts to integers" in refused(whole, tmp_path).message
+
+    places = Writer((1, 2, 4, 4))
+    places.nodes.append(helper.make_node("MaxPool", ["x"], ["pooled", "where"], kernel_shape=[2, 2]))
+    places.add("Cast", source="where", to=TensorProto.FLOAT)
+    assert "second output" in refused(flat_gemm(places, 18), tmp_path).message
+
     mixed = Writer((4, 6))
     mixed.add("Reshape", mixed.constant(np.array([2, 12])))
     mixed.gemm(12, 3)
