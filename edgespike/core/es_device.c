@@ -4,7 +4,8 @@
 
 #define NAME_BYTES 32
 #define MOST_RESULTS 16
-#define MOST_TICKS 4096 /* silent ticks closed in one piece of work */
+#define MOST_TICKS 1024 /* silent ticks closed in one piece of work */
+#define MOST_PIECES 256 /* after so many pieces for one frame, commands are read meanwhile */
 #define PREFIX 8        /* bytes that all stream frames begin with */
 #define RESULT_PREFIX 60
 #define STATS_PREFIX 92
@@ -629,6 +630,7 @@ static void hold(es_device *device, const es_frame *frame)
     device->frame = *frame;
     device->chunk_count = 0;
     device->chunk_used = 0;
+    device->pieces = 0;
     device->busy = true;
 }
 
@@ -642,8 +644,8 @@ static void stream_frame(es_device *device, const es_frame *frame)
     }
     if (device->stream == ES_STREAM_HALTED || ahead > INT16_MAX)
         return;
-    if (device->stream == ES_STREAM_LOSSLESS && (ahead != 0 || device->busy)) {
-        if (!device->gap_told)
+    if (device->busy || (device->stream == ES_STREAM_LOSSLESS && ahead != 0)) {
+        if (device->stream == ES_STREAM_LOSSLESS && !device->gap_told)
             send_credit(device, ES_FRAME_CREDIT, ES_LINK_GAP, 0);
         device->gap_told = true;
         return;
@@ -691,12 +693,18 @@ static int advance_towards(es_device *device, uint32_t tick)
     return status;
 }
 
-static int push_chunk(es_device *device)
+/* Pushes the events of the chunk that do not lie far ahead. */
+static int push_near(es_device *device)
 {
+    const es_event *events = device->chunk + device->chunk_used;
+    size_t left = device->chunk_count - device->chunk_used;
+    size_t count = 0;
     size_t used = 0;
+
+    while (count < left && !is_far_ahead(device, events[count].tick))
+        count++;
     uint32_t since = now_us(device);
-    int status = es_net_push(&device->net, device->chunk + device->chunk_used,
-                             device->chunk_count - device->chunk_used, &used);
+    int status = es_net_push(&device->net, events, count, &used);
     count_compute(device, since);
     device->chunk_used += (uint32_t)used;
     device->next_event += (uint32_t)used;
@@ -716,7 +724,7 @@ static void work_on_events(es_device *device)
         }
     }
     uint32_t tick = device->chunk[device->chunk_used].tick;
-    int status = is_far_ahead(device, tick) ? advance_towards(device, tick) : push_chunk(device);
+    int status = is_far_ahead(device, tick) ? advance_towards(device, tick) : push_near(device);
     if (status < 0)
         event_refused(device, status);
 }
@@ -838,28 +846,35 @@ static bool may_work(const es_device *device)
            device->result_next - device->result_acknowledged < device->result_slots;
 }
 
-bool es_device_poll(es_device *device)
+/* Reads up to the end of a frame and handles it; false if there was nothing to read. */
+static bool read_frame(es_device *device)
 {
-    es_frame frame;
-    size_t used;
-
-    if (!device->announced) {
-        device->announced = true;
-        send_hello(device, 0);
-        return true;
-    }
-    if (device->busy && may_work(device)) {
-        work(device);
-        return true;
-    }
     uint32_t waiting = device->received - device->taken;
     uint32_t at = device->taken & (device->config.ring_size - 1u);
     uint32_t run = waiting < device->config.ring_size - at ? waiting : device->config.ring_size - at;
+    es_frame frame;
+    size_t used;
+
     if (run == 0)
         return false;
     bool whole = es_frame_read(&device->reader, device->config.ring + at, run, &used, &frame);
     device->taken += (uint32_t)used;
     if (whole)
         handle(device, &frame);
+    return true;
+}
+
+bool es_device_poll(es_device *device)
+{
+    if (!device->announced) {
+        device->announced = true;
+        send_hello(device, 0);
+        return true;
+    }
+    if (!device->busy || !may_work(device))
+        return read_frame(device);
+    work(device);
+    if (device->busy && ++device->pieces > MOST_PIECES)
+        read_frame(device);
     return true;
 }

@@ -507,6 +507,25 @@ def test_live_keeps_the_newest_results_only() -> None:
     assert credit.next_result == 20
 
 
+@pytest.mark.parametrize("mode", list(Mode))
+def test_a_step_over_many_windows_does_not_shut_the_board_off(mode: Mode) -> None:
+    """One frame asks for 20 million results; HELLO, PING and START get through."""
+    raw = RawStream(mode)
+    raw.board.write(
+        encode_frame(FrameType.ADVANCE, 0, 0, 2_000_000_000, struct.pack("<IHH", 0, 0, 0))
+        + encode_frame(FrameType.READ, 0, 1, 0, struct.pack("<IHH", 0, 0, 0))
+        + encode_frame(FrameType.HELLO, 0, 0, 5, bytes(4))
+        + encode_frame(FrameType.PING, 0, 0, 6, bytes([200, 0, 0, 0]))
+        + encode_frame(FrameType.START, 0, 0, 7, bytes([mode, 0, 0, 0]))
+    )
+    answers = [frame for _ in range(30) for frame in raw.receive() if frame.type != FrameType.RESULT]
+    answered = [(frame.type, frame.word) for frame in answers if frame.flags & Flag.RESPONSE]
+    assert answered == [(FrameType.HELLO, 5), (FrameType.PING, 6), (FrameType.START, 7)]
+    assert raw.ping()[0].sequence == 0
+    (end,) = raw.control(FrameType.END_SAMPLE, sequence=0, event=0)
+    assert facts(end) == (0, 0, 1, 0, 0, 0, 0, 0)
+
+
 def test_sequence_numbers_wrap() -> None:
     raw = RawStream(Mode.LIVE)
     raw.events(0, 1, sequence=0x7FFF)  # as far ahead as a gap can be
