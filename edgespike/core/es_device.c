@@ -5,7 +5,9 @@
 #define NAME_BYTES 32
 #define MOST_RESULTS 16
 #define MOST_TICKS 1024 /* silent ticks closed in one piece of work */
-#define MOST_PIECES 256 /* after so many pieces for one frame, commands are read meanwhile */
+/* When one frame takes longer, commands are read meanwhile. */
+#define LONG_US 1000000u
+#define LONG_PIECES 65536u /* without a clock */
 #define PREFIX 8        /* bytes that all stream frames begin with */
 #define RESULT_PREFIX 60
 #define STATS_PREFIX 92
@@ -631,6 +633,7 @@ static void hold(es_device *device, const es_frame *frame)
     device->chunk_count = 0;
     device->chunk_used = 0;
     device->pieces = 0;
+    device->busy_since = now_us(device);
     device->busy = true;
 }
 
@@ -864,6 +867,13 @@ static bool read_frame(es_device *device)
     return true;
 }
 
+static bool takes_long(const es_device *device)
+{
+    if (device->config.clock_us == NULL)
+        return device->pieces > LONG_PIECES;
+    return now_us(device) - device->busy_since > LONG_US;
+}
+
 bool es_device_poll(es_device *device)
 {
     if (!device->announced) {
@@ -874,7 +884,8 @@ bool es_device_poll(es_device *device)
     if (!device->busy || !may_work(device))
         return read_frame(device);
     work(device);
-    if (device->busy && ++device->pieces > MOST_PIECES)
+    device->pieces++;
+    if (device->busy && takes_long(device))
         read_frame(device);
     return true;
 }

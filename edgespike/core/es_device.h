@@ -103,6 +103,7 @@ typedef struct es_device {
     bool busy; /* a stream frame is being handled, in the buffer that the reader does not use */
     es_frame frame;
     uint32_t pieces; /* of work done for it */
+    uint32_t busy_since;
     es_words_reader words;
     es_event chunk[ES_DEVICE_CHUNK];
     uint32_t chunk_count;

@@ -25,6 +25,7 @@ from edgespike.link.upload import Progress, upload_model
 
 _OUTSIDE = next(code for code, row in ERRORS.items() if row[0] == "ES_ERR_RANGE")
 _STATE = next(code for code, row in ERRORS.items() if row[0] == "ES_ERR_STATE")
+_HALF = 1 << 31
 _STATS = struct.Struct("<6Q9I4H")
 _STATS_NAMES = ("input_events", "events", "synops", "ticks", "windows", "compute_us")
 
@@ -139,7 +140,7 @@ class DeviceClient:
 
     def _begin_backend(self) -> None:
         self._finished = False
-        self._window_start = 0
+        self._tick = self._window_start = 0  # the open tick, and its window's first
         self._result: DeviceResult | None = None  # its scores are those of the last closed tick
         self.lost = 0
 
@@ -184,11 +185,16 @@ class DeviceClient:
         return count, True
 
     def _events_of_window(self, events: NDArray[Any]) -> int:
-        """How many events come before the first one behind the open window."""
+        """How many events come before the first one behind the open window.
+
+        Ticks wrap around: what lies less than half of 2**32 ahead is later.
+        """
         ticks = self.info.window_ticks
-        if not ticks:
+        if not ticks or not len(events):
             return len(events)
-        behind = events["tick"] >= self._window_start + ticks
+        step = np.diff(events["tick"], prepend=np.uint32(self._tick))
+        in_window = events["tick"] - np.uint32(self._window_start)
+        behind = (step < _HALF) & (in_window >= ticks)
         return int(behind.argmax()) if behind.any() else len(events)
 
     def _take(self, events: NDArray[Any]) -> None:
@@ -207,8 +213,12 @@ class DeviceClient:
             self._stream.settle()
         except Halted as halted:
             number = (halted.event - first) & 0xFFFFFFFF
+            if number:
+                self._tick = int(events["tick"][number - 1])
             self._stream.start(Mode.LOSSLESS, keep=True)
             raise self._refusal(halted.code, number, events[number]) from None
+        if sent:
+            self._tick = int(events["tick"][sent - 1])
         if sent < len(events):
             raise self._refusal(_OUTSIDE, sent, events[sent])
 
@@ -236,9 +246,9 @@ class DeviceClient:
 
     def _close_window(self) -> None:
         self._touched()
-        end = self._window_start + self.info.window_ticks
+        end = (self._window_start + self.info.window_ticks) & 0xFFFFFFFF
         self._result = self._result_of(FrameType.ADVANCE, end)
-        self._window_start = end
+        self._tick = self._window_start = end
         self.lost = self._result.lost
 
     def advance(self, tick: int) -> bool:
@@ -251,7 +261,8 @@ class DeviceClient:
         if not 0 <= tick < 1 << 32:
             raise UsageError(f"tick {tick} is not a 32-bit number", "count ticks modulo 2**32", "argument")
         ticks = self.info.window_ticks
-        if ticks and tick >= self._window_start + ticks:
+        later = (tick - self._tick) & 0xFFFFFFFF < _HALF
+        if ticks and later and (tick - self._window_start) & 0xFFFFFFFF >= ticks:
             self._close_window()
             return True
         self._touched()
@@ -261,6 +272,7 @@ class DeviceClient:
         except Halted as halted:
             self._stream.start(Mode.LOSSLESS, keep=True)
             raise error_of(halted.code, f"tick {tick}", "ticks only grow") from None
+        self._tick = tick
         return False
 
     def finish(self) -> None:

@@ -61,7 +61,6 @@ class Stream:
         self.sent_again = 0
         self.results_lost = 0
         self.lost_at_sender = 0
-        self.sample = 0
         self._clear(Mode.LOSSLESS, keep=False)
         self.started = False
 
@@ -72,8 +71,7 @@ class Stream:
         self.outgoing = Outgoing(0, 0, lossless=mode == Mode.LOSSLESS)
         self.event_number = 0
         if not keep:
-            self.sample = 0
-            self._window = 0  # of the last tick sent
+            self._begin_sample(0)
         self.counts = Credit(0, 0, 0, 0, 0, 0)
         self.ready: deque[DeviceResult] = deque()
         self._discarded: Counter[tuple[int, int]] = Counter()  # by sample and window
@@ -89,6 +87,11 @@ class Stream:
         self._moved_at = now
         self._ends_with_end = False  # the last frame was END_SAMPLE
         self._tail_lost = False  # the last frame was lost
+
+    def _begin_sample(self, number: int) -> None:
+        self.sample = number
+        self._window = 0  # of the last tick sent
+        self._window_start = 0
 
     def start(self, mode: Mode, *, keep: bool = False) -> None:
         """Begin a stream; the network is reset unless `keep`. What was on its way is forgotten."""
@@ -143,13 +146,15 @@ class Stream:
         self._send_due()
         self._ends_with_end = type == FrameType.END_SAMPLE
         if type == FrameType.END_SAMPLE:
-            self.sample += 1
-            self._window = 0
+            self._begin_sample(self.sample + 1)
 
     def discard(self, events: NDArray[Any]) -> None:
         """Count events of the open sample that this host drops; their windows' results say so."""
         ticks = self.connection.info.window_ticks
-        windows = events["tick"] // ticks if ticks else np.zeros(len(events), np.uint32)
+        windows = np.zeros(len(events), np.int64)
+        if ticks:
+            ahead = (events["tick"] - np.uint32(self._window_start)).astype(np.int32)  # modulo 2**32
+            windows = np.maximum(self._window + ahead.astype(np.int64) // ticks, 0)
         for window, count in zip(*np.unique(windows, return_counts=True), strict=True):
             self._discarded[self.sample, int(window)] += int(count)
         self.lost_at_sender += len(events)
@@ -157,10 +162,11 @@ class Stream:
     def _windows_closed(self, tick: int) -> int:
         """How many windows end on the way to a tick."""
         ticks = self.connection.info.window_ticks
-        before = self._window
-        if ticks:
-            self._window = max(before, tick // ticks)
-        return self._window - before
+        ahead = (tick - self._window_start) & 0xFFFFFFFF
+        closed = ahead // ticks if ticks and ahead < _HALF else 0
+        self._window += closed
+        self._window_start = (self._window_start + closed * ticks) & 0xFFFFFFFF
+        return closed
 
     def _queue(self, frame: bytes, results: int) -> None:
         if self.outgoing.empty:

@@ -44,6 +44,7 @@ typedef struct board {
     uint16_t sequence; /* what it expects next, as it last said */
     uint32_t next_event;
     uint32_t results;
+    uint32_t now;
 } board;
 
 static void *aligned_block(size_t size)
@@ -81,6 +82,13 @@ static void sends(void *context, const uint8_t *bytes, size_t count)
     REQUIRE(b->reader.bad_crc + b->reader.malformed + b->reader.too_long == 0);
 }
 
+/* Time passes with every look at the clock. */
+static uint32_t clock_us(void *context)
+{
+    board *b = context;
+    return b->now += 5000;
+}
+
 static board *new_board(void)
 {
     board *b = calloc(1, sizeof *b);
@@ -97,6 +105,7 @@ static board *new_board(void)
     b->config.name = "fuzz";
     b->config.boot_epoch = 1;
     b->config.write = sends;
+    b->config.clock_us = clock_us;
     b->config.context = b;
     es_frame_reader_init(&b->reader, b->sent, sizeof b->sent);
     REQUIRE(es_device_init(&b->device, &b->config) == ES_OK);

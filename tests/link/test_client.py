@@ -48,7 +48,7 @@ def history(network: Any, events: NDArray[Any], seed: int) -> list[Any]:
             said.append((used, closed))
             if closed or rng.random() < 0.2:
                 said.append(network.output().tolist())
-        tick = int(events["tick"][-1]) + number(rng, 0, 60) if len(events) else 5
+        tick = (int(events["tick"][-1]) + number(rng, 0, 60)) % 2**32 if len(events) else 5
         while network.advance(tick):
             said.append(network.output().tolist())
         said.append(network.output().tolist())
@@ -68,6 +68,42 @@ def test_a_board_says_what_the_core_says(seed: int, spiking: bool, max_payload: 
     model = encode_model(graph)
     client = client_with(model, max_payload=max_payload)
     assert history(client, events, seed) == history(_core.Network(_core.Model(model)), events, seed)
+
+
+def test_ticks_wrap_around() -> None:
+    model = encode_model(counting_graph(window_ticks=1 << 30))
+    events = sensor_events(70, 1)
+    events["tick"] = (np.arange(70, dtype=np.uint64) * (1 << 26) + 7).astype(np.uint32)
+    client = client_with(model)
+    assert history(client, events, 1) == history(_core.Network(_core.Model(model)), events, 1)
+    expected = scores_of(model, events)
+    client.start(Mode.LIVE)
+    results = []
+    for event in range(70):
+        if event % 10 == 0:
+            client.discard(events[event : event + 1])
+        while not client.send_events(events[event : event + 1]):
+            results += client.poll(0.001)
+    client.end_sample()
+    results += client.drain()
+    assert [result.scores.tolist() for result in results] == expected
+    assert [result.lost_at_sender for result in results] == [2, 2, 1, 2, 0]
+
+
+def test_a_jump_of_half_the_ticks_is_backwards() -> None:
+    model = encode_model(counting_graph(window_ticks=1 << 30))
+    said = []
+    for network in (_core.Network(_core.Model(model)), client_with(model)):
+        events = sensor_events(2, 1)
+        events["tick"] = [5, (1 << 31) + 5]
+        with pytest.raises(DataError) as caught:
+            network.push(events)
+        with pytest.raises(DataError):
+            network.advance((1 << 31) + 5)
+        closed = network.advance((1 << 31) + 4)
+        said.append([caught.value.code, closed, network.output().tolist(), network.push(events[1:])])
+    assert said[0] == said[1]
+    assert said[0][0] == "event-time"
 
 
 def bad_batches() -> list[tuple[str, NDArray[Any]]]:
