@@ -5,7 +5,7 @@
 #define NAME_BYTES 32
 #define MOST_RESULTS 16
 #define MOST_TICKS 1024 /* silent ticks closed in one piece of work */
-/* When one frame takes longer, commands are read meanwhile. */
+/* When one event or step of time takes longer, commands are read meanwhile. */
 #define LONG_US 1000000u
 #define LONG_PIECES 65536u /* without a clock */
 #define PREFIX 8        /* bytes that all stream frames begin with */
@@ -404,6 +404,7 @@ static void send_credit(es_device *device, uint8_t type, uint8_t flags, uint32_t
     es_frame_add_u32(&w, device->result_next);
     send(device, &w);
     device->credited = device->taken;
+    device->credited_at = now_us(device);
 }
 
 static result *result_of(es_device *device, uint32_t number)
@@ -623,6 +624,13 @@ static int admit(es_device *device, const es_frame *frame)
     return device->stream == ES_STREAM_LIVE ? admit_live(device, frame) : admit_lossless(device, frame);
 }
 
+/* The stream frame in hand is one event further. */
+static void moved_on(es_device *device)
+{
+    device->pieces = 0;
+    device->busy_since = now_us(device);
+}
+
 /* Takes a stream frame: it is handled piece by piece, while the reader has the other buffer. */
 static void hold(es_device *device, const es_frame *frame)
 {
@@ -632,9 +640,9 @@ static void hold(es_device *device, const es_frame *frame)
     device->frame = *frame;
     device->chunk_count = 0;
     device->chunk_used = 0;
-    device->pieces = 0;
-    device->busy_since = now_us(device);
     device->busy = true;
+    moved_on(device);
+    device->credited_at = device->busy_since;
 }
 
 static void stream_frame(es_device *device, const es_frame *frame)
@@ -711,6 +719,8 @@ static int push_near(es_device *device)
     count_compute(device, since);
     device->chunk_used += (uint32_t)used;
     device->next_event += (uint32_t)used;
+    if (used > 0)
+        moved_on(device);
     if (status == ES_WINDOW)
         window_closed(device);
     return status;
@@ -887,5 +897,7 @@ bool es_device_poll(es_device *device)
     device->pieces++;
     if (device->busy && takes_long(device))
         read_frame(device);
+    if (device->busy && now_us(device) - device->credited_at > LONG_US)
+        send_credit(device, ES_FRAME_CREDIT, 0, 0); /* so that the host sees it at work */
     return true;
 }

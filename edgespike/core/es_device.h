@@ -60,6 +60,7 @@ typedef struct es_device {
     volatile uint32_t dropped;  /* bytes for which the ring had no room */
     volatile uint32_t taken;    /* bytes taken from the ring; written by es_device_poll alone */
     uint32_t credited;          /* `taken` when the last credit was sent */
+    uint32_t credited_at;       /* and the clock */
     es_frame_reader reader;
     uint8_t *spare_frame;
     uint8_t *send_frame;
@@ -102,7 +103,7 @@ typedef struct es_device {
 
     bool busy; /* a stream frame is being handled, in the buffer that the reader does not use */
     es_frame frame;
-    uint32_t pieces; /* of work done for it */
+    uint32_t pieces; /* of work done for it, and the clock, since it moved on by an event */
     uint32_t busy_since;
     es_words_reader words;
     es_event chunk[ES_DEVICE_CHUNK];

@@ -26,6 +26,7 @@ from edgespike.link.upload import Progress, upload_model
 _OUTSIDE = next(code for code, row in ERRORS.items() if row[0] == "ES_ERR_RANGE")
 _STATE = next(code for code, row in ERRORS.items() if row[0] == "ES_ERR_STATE")
 _HALF = 1 << 31
+_BATCH = 1 << 14  # events that are waited for together
 _STATS = struct.Struct("<6Q9I4H")
 _STATS_NAMES = ("input_events", "events", "synops", "ticks", "windows", "compute_us")
 
@@ -175,14 +176,18 @@ class DeviceClient:
                 "give a one-dimensional array of dtype CORE_EVENT",
                 "event-dtype",
             )
-        count = self._events_of_window(events)
-        self._take(events[:count])
-        if count == len(events):
-            return count, False
-        if self._stream.is_outside(events[count]):
-            raise self._refusal(_OUTSIDE, count, events[count])
-        self._close_window()
-        return count, True
+        used = 0
+        while used < len(events):
+            some = events[used : used + _BATCH]
+            count = self._events_of_window(some)
+            self._take(some[:count], used)
+            used += count
+            if count < len(some):
+                if self._stream.is_outside(events[used]):
+                    raise self._refusal(_OUTSIDE, used, events[used])
+                self._close_window()
+                return used, True
+        return used, False
 
     def _events_of_window(self, events: NDArray[Any]) -> int:
         """How many events come before the first one behind the open window.
@@ -190,15 +195,15 @@ class DeviceClient:
         Ticks wrap around: what lies less than half of 2**32 ahead is later.
         """
         ticks = self.info.window_ticks
-        if not ticks or not len(events):
+        if not ticks:
             return len(events)
         step = np.diff(events["tick"], prepend=np.uint32(self._tick))
         in_window = events["tick"] - np.uint32(self._window_start)
         behind = (step < _HALF) & (in_window >= ticks)
         return int(behind.argmax()) if behind.any() else len(events)
 
-    def _take(self, events: NDArray[Any]) -> None:
-        """Send events of the open window and wait until the board has handled them."""
+    def _take(self, events: NDArray[Any], number: int) -> None:
+        """Send events of the open window, numbered from `number`; wait until the board has handled them."""
         first = self._stream.event_number
         sent = 0
         self._touched()
@@ -212,15 +217,15 @@ class DeviceClient:
                     self._stream.step(self._connection.retry)
             self._stream.settle()
         except Halted as halted:
-            number = (halted.event - first) & 0xFFFFFFFF
-            if number:
-                self._tick = int(events["tick"][number - 1])
+            taken = (halted.event - first) & 0xFFFFFFFF
+            if taken:
+                self._tick = int(events["tick"][taken - 1])
             self._stream.start(Mode.LOSSLESS, keep=True)
-            raise self._refusal(halted.code, number, events[number]) from None
+            raise self._refusal(halted.code, number + taken, events[taken]) from None
         if sent:
             self._tick = int(events["tick"][sent - 1])
         if sent < len(events):
-            raise self._refusal(_OUTSIDE, sent, events[sent])
+            raise self._refusal(_OUTSIDE, number + sent, events[sent])
 
     def _refusal(self, code: int, number: int, event: np.void) -> EdgespikeError:
         tick, x, y, channel, value = event.tolist()

@@ -12,6 +12,7 @@ from edgespike._core import error_of
 from edgespike.errors import BudgetError, DeviceError, EdgespikeError
 from edgespike.link.connection import Connection
 from edgespike.link.messages import Flag, FrameType, UploadAnswer
+from edgespike.modelfile import MAGIC
 
 Progress = Callable[[int, int], None]
 SELF_TEST_SECONDS = 60.0  # what checking a model on a slow board may take
@@ -101,7 +102,9 @@ def _check_size(connection: Connection, data: bytes) -> None:
     info = connection.info
     if len(data) > info.model_capacity:
         raise _too_large(connection, len(data), info.model_capacity)
-    arenas = [size for size in struct.unpack_from("<II", data.ljust(36, b"\0"), 28) if size]
+    if data[:8] != MAGIC or len(data) < 36:
+        return  # the board says what is wrong with it
+    arenas = [size for size in struct.unpack_from("<II", data, 28) if size]
     if arenas and min(arenas) > info.arena_capacity:
         raise _arena_too_small(connection, min(arenas), info.arena_capacity)
 

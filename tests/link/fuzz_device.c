@@ -13,6 +13,10 @@
 #define RING 4096u
 #define PAYLOAD 256u
 
+/* Request numbers of the last commands of a round; no other frame has them. */
+#define LAST_HELLO 0xABCD0001u
+#define LAST_START 0xABCD0002u
+
 #define REQUIRE(condition)                                                          \
     do {                                                                            \
         if (!(condition)) {                                                         \
@@ -71,8 +75,8 @@ static void sends(void *context, const uint8_t *bytes, size_t count)
             continue;
         REQUIRE(frame.major == ES_LINK_MAJOR && frame.size <= PAYLOAD);
         bool response = (frame.flags & ES_LINK_RESPONSE) != 0;
-        b->hellos += response && frame.type == ES_FRAME_HELLO && frame.word == 7;
-        b->starts += response && frame.type == ES_FRAME_START && frame.word == 8;
+        b->hellos += response && frame.type == ES_FRAME_HELLO && frame.word == LAST_HELLO;
+        b->starts += response && frame.type == ES_FRAME_START && frame.word == LAST_START;
         if (frame.type == ES_FRAME_CREDIT || frame.type == ES_FRAME_PING) {
             b->sequence = frame.sequence;
             b->next_event = es_get_u32(frame.payload + 8);
@@ -248,10 +252,10 @@ static void must_still_answer(board *b)
     es_frame_writer w;
     size_t size = 1;
 
-    es_frame_begin(&w, out + size, ES_FRAME_HELLO, 0, 0, 7);
+    es_frame_begin(&w, out + size, ES_FRAME_HELLO, 0, 0, LAST_HELLO);
     es_frame_add(&w, payload, sizeof payload);
     size += es_frame_end(&w);
-    es_frame_begin(&w, out + size, ES_FRAME_START, 0, 0, 8);
+    es_frame_begin(&w, out + size, ES_FRAME_START, 0, 0, LAST_START);
     es_frame_add(&w, payload, sizeof payload);
     size += es_frame_end(&w);
     uint32_t hellos = b->hellos, starts = b->starts;

@@ -523,6 +523,8 @@ def test_a_step_over_many_windows_does_not_shut_the_board_off(mode: Mode) -> Non
         answers += [frame for frame in raw.receive() if frame.type != FrameType.RESULT]
     answered = [(frame.type, frame.word) for frame in answers if frame.flags & Flag.RESPONSE]
     assert answered == [(FrameType.HELLO, 5), (FrameType.PING, 6), (FrameType.START, 7)]
+    if mode == Mode.LIVE:  # and the board shows that it is at work
+        assert FrameType.CREDIT in [frame.type for frame in answers if not frame.flags]
     assert raw.ping()[0].sequence == 0
     (end,) = raw.control(FrameType.END_SAMPLE, sequence=0, event=0)
     assert facts(end) == (0, 0, 1, 0, 0, 0, 0, 0)
