@@ -64,8 +64,10 @@ class Connection:
         data = self.transport.read(timeout)
         self.bytes_received += len(data)
         for fields in self.reader.feed(data):
-            self.heard_at = time.monotonic()
-            self._handle(Frame(*fields))
+            frame = Frame(*fields)
+            if frame.flags & Flag.RESPONSE or frame.type >= FrameType.CREDIT:  # no echo of ours
+                self.heard_at = time.monotonic()
+            self._handle(frame)
         return data
 
     def _handle(self, frame: Frame) -> None:
@@ -163,7 +165,7 @@ class Connection:
     # ---- greeting
 
     def hello(self) -> HelloInfo:
-        """Ask the board what it is, patiently: it may just be starting.
+        """Ask the board what it is, patiently: it may just be starting, or finish earlier work first.
 
         Raises:
             DeviceError: nothing answers, something else does, or a board of another
@@ -174,7 +176,7 @@ class Connection:
         received = bytearray()
         self._info = None
         began = ask_at = time.monotonic()
-        while time.monotonic() - began <= self.transport.patience:
+        while time.monotonic() - max(began, self.heard_at) <= self.transport.patience:
             if time.monotonic() >= ask_at:
                 self.send(b"\0" + request)
                 ask_at = time.monotonic() + self.retry

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
+from conftest import ROOT
 from hypothesis import given
 from hypothesis import strategies as st
 from plain_codec import PlainFrame, cobs_decode, cobs_encode, decode, encode
 
 from edgespike._link import FrameReader, encode_frame
+from edgespike.link.messages import Flag, FrameType
 
 # Payloads with runs of zeros and of other bytes around the length of a COBS block.
 PIECES = st.one_of(
@@ -131,3 +135,11 @@ def test_empty_frames_mean_nothing() -> None:
 def test_payloads_beyond_the_limit_are_refused() -> None:
     with pytest.raises(ValueError, match="4096"):
         encode_frame(1, 0, 0, 0, bytes(4097))
+
+
+def test_types_and_flags_are_those_of_the_c_code() -> None:
+    header = (ROOT / "edgespike" / "core" / "es_frame.h").read_text()
+    types = re.findall(r"ES_FRAME_(\w+) = (\d+)", header)
+    assert {name: int(value) for name, value in types} == {type.name: type.value for type in FrameType}
+    flags = re.findall(r"#define ES_LINK_(\w+) (0x\w+)", header)
+    assert {name: int(value, 16) for name, value in flags} == {flag.name: flag.value for flag in Flag}

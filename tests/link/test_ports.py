@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+import time
 import zlib
 from collections.abc import Callable
 from pathlib import Path
@@ -119,6 +120,24 @@ def test_a_board_may_start_slowly_and_talk_before() -> None:
 
         with running(boot):
             assert greet(name, patience=10).info.name == "emulated"
+
+
+def test_a_board_at_work_is_waited_for() -> None:
+    """It shows by credits that it is there, until it comes to what it is asked."""
+    begun = time.monotonic()
+    with pseudo_terminal() as (handle, name):
+        serve = serve_board(handle, EmulatedBoard())
+
+        def work() -> bool:
+            if time.monotonic() - begun > 1.5:
+                return serve()
+            os.write(handle, encode_frame(FrameType.CREDIT, 0, 0, 0, bytes(24)))
+            time.sleep(0.1)
+            return True
+
+        with running(work):
+            assert greet(name, patience=0.6).info.name == "emulated"
+    assert time.monotonic() - begun > 1.5
 
 
 # ---- ports that cannot be opened ----------------------------------------------------
