@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 import pytest
-from conftest import ROOT
 from hypothesis import given
 from hypothesis import strategies as st
 from plain_codec import PlainFrame, cobs_decode, cobs_encode, decode, encode
@@ -13,6 +13,7 @@ from plain_codec import PlainFrame, cobs_decode, cobs_encode, decode, encode
 from edgespike._link import FrameReader, encode_frame
 from edgespike.link.messages import Flag, FrameType
 
+ROOT = Path(__file__).resolve().parents[2]
 # Payloads with runs of zeros and of other bytes around the length of a COBS block.
 PIECES = st.one_of(
     st.binary(max_size=40),

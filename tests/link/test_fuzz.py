@@ -6,22 +6,23 @@ import os
 import shutil
 import subprocess
 import zlib
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 from boards import COUNTING, IMAGE, image_events, image_graph, scores_of
-from conftest import ROOT, Need
 from random_graphs import random_graph
 
 from edgespike.graph import SelfTest
 from edgespike.modelfile import encode_model
 
+ROOT = Path(__file__).resolve().parents[2]
 FLAGS = ["-std=c99", "-O2", "-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=all"]
 
 
 @pytest.fixture(scope="module")
-def fuzz_device(tmp_path_factory: pytest.TempPathFactory, need: Need) -> Path:
+def fuzz_device(tmp_path_factory: pytest.TempPathFactory, need: Callable[[object, str], None]) -> Path:
     """The built program."""
     compiler = shutil.which("gcc") or shutil.which("clang")
     need(compiler, "no C compiler is installed (apt install gcc)")
