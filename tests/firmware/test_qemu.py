@@ -15,6 +15,7 @@ import pytest
 from numpy.typing import NDArray
 from random_graphs import random_events, random_graph
 
+import edgespike
 from edgespike import _core
 from edgespike.errors import DeviceError, ModelError
 from edgespike.graph import CORE_EVENT
@@ -121,13 +122,15 @@ def test_closing_ends_qemu(elf: Path) -> None:
     assert not is_running(process)
 
 
-def test_qemu_ends_with_a_program_that_is_killed(elf: Path) -> None:
+def test_qemu_ends_with_a_program_that_is_killed(elf: Path, tmp_path: Path) -> None:
     program = (
         "import os, signal; from edgespike.link import connect\n"
         f"print(connect('qemu:{elf}')._connection.transport._process.pid, flush=True)\n"
         "os.kill(os.getpid(), signal.SIGKILL)"
     )
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    tested = {**os.environ, "PYTHONPATH": str(Path(edgespike.__file__).parents[1])}
+    command = [sys.executable, "-c", program]
+    done = subprocess.run(command, cwd=tmp_path, env=tested, capture_output=True, text=True)
     assert done.returncode == -signal.SIGKILL
     process = int(done.stdout)
     for _ in range(100):
