@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import click
 
-from edgespike.cli.inspect import NEURON_KINDS
+from edgespike.cli.conversion import describe, show
 from edgespike.cli.options import INPUT_FILE, duration, json_option, sensor
-from edgespike.cli.output import byte_count, percent, print_fields, print_json, print_table, progress
-from edgespike.convert import EventOptions, Report, load_calibration
+from edgespike.cli.output import print_json, progress
+from edgespike.convert import EventOptions, load_calibration
 from edgespike.errors import UsageError
 from edgespike.modelfile import write_model
 
@@ -162,56 +161,3 @@ def event_options(given: dict[str, Any]) -> EventOptions | None:
     for name in {"window", "tick"} & set(given):
         given[f"{name}_us"] = round(1e6 * given.pop(name))
     return EventOptions(height, width, **given)
-
-
-def describe(report: Report) -> dict[str, Any]:
-    """A report as JSON values."""
-    kinds = {neuron.__name__: kind for neuron, kind in NEURON_KINDS.items()}
-    layers = [{**asdict(layer), "kind": kinds[layer.kind]} for layer in report.layers]
-    return {**asdict(report), "layers": layers, "ram_one_shot": report.ram_one_shot or None}
-
-
-def show(report: Report, output: Path, original: str) -> None:
-    """Prints a report at 80 columns."""
-    print_table(
-        [
-            "layer",
-            "shape",
-            "weights",
-            "weight\nbits",
-            "weight\nbytes",
-            "state\nbytes",
-            "sum\nbits",
-            "active",
-            "error",
-        ],
-        [
-            (
-                layer.name,
-                "x".join(map(str, layer.shape)),
-                f"{layer.weights:,}" if layer.weights else "-",
-                layer.weight_bits or "-",
-                f"{layer.weight_bytes:,}" if layer.weights else "-",
-                f"{layer.state_bytes:,}",
-                layer.accumulator_bits or "-",
-                percent(layer.activity, 0),
-                percent(layer.error),
-            )
-            for layer in report.layers
-        ],
-    )
-    print()
-    one_shot = byte_count(report.ram_one_shot) if report.ram_one_shot else "needs the streaming plan"
-    fields = [
-        ("RAM streaming", byte_count(report.ram_streaming)),
-        ("RAM one-shot", one_shot),
-        ("flash", f"{byte_count(report.flash)}: {output}"),
-    ]
-    if report.samples:
-        fields.append(("synops a sample", f"{report.synops:,.0f} (dense: {report.macs:,})"))
-    if report.accuracy is not None:
-        fields.append(("accuracy", f"{percent(report.accuracy)} on {report.samples:,} calibration samples"))
-        fields.append((original, percent(report.accuracy_float)))
-    if report.agreement is not None:
-        fields.append(("agreement", percent(report.agreement)))
-    print_fields(fields)

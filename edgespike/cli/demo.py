@@ -15,7 +15,7 @@ import click
 import numpy as np
 from numpy.typing import NDArray
 
-from edgespike.cli import convert, stream
+from edgespike.cli import conversion, stream
 from edgespike.cli.options import json_option
 from edgespike.cli.output import byte_count, percent, print_fields, print_json, progress
 from edgespike.cli.player import Player
@@ -88,7 +88,7 @@ def tell(port: str) -> tuple[Graph, dict[str, Any]]:
     return graph, {
         "simulated": True,
         "port": port,
-        "conversion": convert.describe(report),
+        "conversion": conversion.describe(report),
         "check": checked,
         "real_time": real_time,
         "fast": fast,
