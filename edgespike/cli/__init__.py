@@ -18,6 +18,7 @@ from edgespike.cli.failure import INTERRUPTED, report_error, silence_stdout
 __all__ = ["main"]
 
 VERBS = {
+    "check": "Look at a network before it is converted.",
     "convert": "Turn a trained ONNX or NIR network into a model file.",
     "inspect": "Check a model file and show what is in it.",
     "run": "Classify images or event recordings.",

@@ -9,6 +9,7 @@ from typing import Any
 from edgespike.cli.inspect import NEURON_KINDS
 from edgespike.cli.output import byte_count, percent, print_fields, print_table
 from edgespike.convert import Report
+from edgespike.convert.report import short_name
 
 __all__ = ["describe", "show"]
 
@@ -36,7 +37,7 @@ def show(report: Report, output: Path, original: str) -> None:
         ],
         [
             (
-                layer.name,
+                short_name(layer.name),
                 "x".join(map(str, layer.shape)),
                 f"{layer.weights:,}" if layer.weights else "-",
                 layer.weight_bits or "-",

@@ -99,6 +99,12 @@ def layer_reports(
     return tuple(rows)
 
 
+def short_name(name: str, width: int = 22) -> str:
+    """A layer's name for readers: exporters join the names of all that they fused by semicolons."""
+    first = name.partition(";")[0]
+    return first if len(first) <= width else "..." + first[3 - width :]
+
+
 def memory(graph: Graph) -> tuple[int, int, int]:
     """Arena bytes of the streaming and the one-shot plan, and the size of the model file."""
     return streaming_bytes(graph), one_shot_bytes(graph), len(encode_model(graph))
@@ -129,12 +135,12 @@ def warnings_of(report: Report, changing: tuple[float, ...], x_range: tuple[floa
         found.append(f"only {report.samples} calibration samples; some hundred give better scales")
     for layer, share in zip(report.layers[1:], changing[1:], strict=True):
         if share == 0:
-            found.append(f"{layer.name}: constant, whatever the sample")
+            found.append(f"{short_name(layer.name)}: constant, whatever the sample")
         elif share < 0.5:
-            found.append(f"{layer.name}: {1 - share:.0%} of its channels are constant (dead)")
+            found.append(f"{short_name(layer.name)}: {1 - share:.0%} of its channels are constant (dead)")
         if layer.error is not None and layer.error > 0.5:
             found.append(
-                f"{layer.name}: differs by {layer.error:.0%} from the float network; "
+                f"{short_name(layer.name)}: differs by {layer.error:.0%} from the float network; "
                 "are its weights, or the values that it sees, of very different sizes?"
             )
     classes = math.prod(report.layers[-1].shape)
@@ -148,8 +154,8 @@ def warnings_of(report: Report, changing: tuple[float, ...], x_range: tuple[floa
         elif before - after > 0.01:
             worst = max(report.layers, key=lambda layer: layer.error or 0.0)
             found.append(
-                f"conversion costs {before - after:.1%} of accuracy; the error is greatest in {worst.name}. "
-                "More levels, or more calibration samples, may help"
+                f"conversion costs {before - after:.1%} of accuracy; the error is greatest in "
+                f"{short_name(worst.name)}. More levels, or more calibration samples, may help"
             )
     return tuple(found)
 

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 DOCUMENT = Path(__file__).resolve().parents[2] / "docs" / "cli.md"
@@ -53,8 +54,8 @@ def leaves(value: Any, path: str, keys: dict[str, str]) -> Iterator[tuple[str, A
         yield path, value
 
 
-def check(text: str, section: str) -> dict[str, Any]:
-    """One line, one object, as documented; returns it."""
+def check(text: str, section: str, optional: tuple[str, ...] = ()) -> dict[str, Any]:
+    """One line, one object, as documented; returns it. Lists named in ``optional`` may be empty."""
     assert text.count("\n") == 1
     value = json.loads(text)
     keys = documented(section)
@@ -66,6 +67,7 @@ def check(text: str, section: str) -> dict[str, Any]:
     nulls = [path for path, leaf in found if leaf is None]
     missing = set(keys) - {path for path, _ in found}
     missing = {path for path in missing if not any(path.startswith(null + ".") for null in nulls)}
+    missing = {path for path in missing if not path.startswith(tuple(f"{name}[]" for name in optional))}
     assert not missing, f"documented, but not there: {missing}"
     return dict(value)
 
@@ -116,6 +118,22 @@ def test_live_streams_end_too(cli: Any, event_model: Path, recordings: Path) -> 
     *results, last = cli(*command).out.splitlines(keepends=True)
     assert len(results) == 4
     check(last, "stream: summary")
+
+
+def test_check(cli: Any, network: Path, images: Path) -> None:
+    for options in ([], ["--calibration", images]):
+        outcome = cli("check", network, *options, "--json")
+        assert outcome.code == 0
+        value = check(outcome.out, "check")
+        assert value["command"].startswith("edgespike convert ")
+
+
+def test_check_of_what_cannot_be_converted(cli: Any, network: Path, recordings: Path, tmp_path: Path) -> None:
+    np.savez(tmp_path / "wrong.npz", x=np.zeros((60, 4, 6, 3)))
+    outcome = cli("check", network, "--calibration", tmp_path / "wrong.npz", "--json")
+    value = check(outcome.out, "check", optional=("estimates",))
+    assert outcome.code == value["problem"]["exit_code"] == 3
+    assert f"error: {value['problem']['message']}\n" in outcome.err
 
 
 def test_convert(cli: Any, network: Path, images: Path, tmp_path: Path) -> None:

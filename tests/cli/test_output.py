@@ -26,6 +26,7 @@ def commands(
     """A command for each verb that shows tables."""
     out = tmp_path / "out.esg"
     return {
+        "check": ["check", network],
         "convert": ["convert", network, "-o", out, "--calibration", images],
         "inspect": ["inspect", event_model],
         "run": ["run", image_model, images],
@@ -53,7 +54,7 @@ def on_terminal(command: list[Any], **environment: str) -> bytes:
     return shown
 
 
-@pytest.mark.parametrize("verb", ["convert", "inspect", "run", "eval", "stream"])
+@pytest.mark.parametrize("verb", ["check", "convert", "inspect", "run", "eval", "stream"])
 def test_piped_text_fits_80_columns(cli: Any, commands: dict[str, list[Any]], verb: str) -> None:
     outcome = cli(*commands[verb])
     assert outcome.code == 0, outcome.err
@@ -63,7 +64,7 @@ def test_piped_text_fits_80_columns(cli: Any, commands: dict[str, list[Any]], ve
     assert max(map(len, lines)) <= 80
 
 
-@pytest.mark.parametrize("verb", ["convert", "inspect", "eval"])
+@pytest.mark.parametrize("verb", ["check", "convert", "inspect", "eval"])
 def test_columns_line_up(cli: Any, commands: dict[str, list[Any]], verb: str) -> None:
     tables = re.findall(r"(?:^.+\n)─+\n(?:.+\n?)+", cli(*commands[verb]).out, re.MULTILINE)
     assert tables

@@ -1,0 +1,152 @@
+"""``edgespike check``: what a network is, before it is converted."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import click
+
+from edgespike.cli.options import INPUT_FILE, json_option
+from edgespike.cli.output import print_fields, print_json, print_table
+from edgespike.convert import Calibration, load_calibration
+from edgespike.convert.report import short_name
+
+CLASSES_LIMIT = 100  # more outputs than this are hardly classes
+
+
+@click.command()
+@click.argument("network", type=INPUT_FILE)
+@click.option("--calibration", type=INPUT_FILE, metavar="FILE.npz", help="Typical inputs x to try it on.")
+@json_option
+def command(network: Path, calibration: Path | None, as_json: bool) -> None:
+    """Show what NETWORK, an .onnx or .nir file, is, and what conversion would make of it.
+
+    Needs no data: sizes come from a conversion on random inputs. With --calibration it
+    is tried on these.
+
+    \b
+    Example:
+      edgespike check digits.onnx
+    """
+    samples = load_calibration(calibration) if calibration else None
+    description = describe(network, samples)
+    for warning in description["warnings"]:
+        print(f"warning: {warning}", file=sys.stderr)
+    if as_json:
+        print_json(description)
+    else:
+        show(description)
+    problem = description["problem"]
+    if problem:
+        print(f"error: {problem['message']}\nhint: {problem['hint']}", file=sys.stderr)
+        raise click.exceptions.Exit(problem["exit_code"])
+
+
+def describe(network: Path, samples: Calibration | None) -> dict[str, Any]:
+    """A check as JSON values."""
+    from edgespike.convert.check import check  # needs the extras
+
+    found = check(network, samples)
+    error = found.problem
+    problem = error and {
+        "code": error.code,
+        "message": error.message,
+        "hint": error.hint,
+        "exit_code": error.exit_code,
+    }
+    return {
+        "network": str(network),
+        "format": found.format,
+        "producer": found.producer,
+        "operators": [{"name": name, "count": count} for name, count in found.operators.items()],
+        "input": {"name": found.input_name, "shape": list(found.input_shape)},
+        "output": {"name": found.output_name, "shape": list(found.output_shape)},
+        "classes": found.classes,
+        "layers": [asdict(layer) for layer in found.layers],
+        "parameters": found.parameters,
+        "macs": found.macs,
+        "estimates": [
+            {**asdict(estimate), "ram_one_shot": estimate.ram_one_shot or None}
+            for estimate in found.estimates
+        ],
+        "tried_on": found.tried_on,
+        "warnings": list(found.warnings),
+        "convertible": problem is None,
+        "problem": problem,
+        "command": None if problem else command_line(network, found.options),
+    }
+
+
+def command_line(network: Path, options: tuple[str, ...]) -> str:
+    """What to call next."""
+    model = network.with_suffix(".esg").name
+    return f"edgespike convert {shlex.quote(str(network))} -o {shlex.quote(model)} {' '.join(options)}"
+
+
+def show(found: dict[str, Any]) -> None:
+    """Prints a check at 80 columns."""
+    print_fields(fields(found))
+    if not found["layers"]:
+        return
+    print()
+    print_table(
+        ["layer", "kind", "shape", "range", "weights", "MACs"],
+        [
+            (
+                short_name(layer["name"]),
+                layer["kind"],
+                "x".join(map(str, layer["shape"])),
+                layer["range"] or "-",
+                f"{layer['weights']:,}" if layer["weights"] else "-",
+                f"{layer['macs']:,}" if layer["macs"] else "-",
+            )
+            for layer in found["layers"]
+        ],
+        names=2,
+    )
+    print()
+    print_fields(costs(found))
+    if found["command"]:
+        print(f"\nConvert it with\n  {found['command']}")
+        for line in data_needed(found):
+            print(line)
+
+
+def fields(found: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    """What the file says."""
+    made_by = f", {found['producer']}" if found["producer"] else ""
+    yield "file", f"{found['network']}: {found['format'].upper()}{made_by}"
+    for side in ("input", "output"):
+        yield side, f"{found[side]['name']} ({'x'.join(str(size or '?') for size in found[side]['shape'])})"
+    yield "operators", ", ".join(f"{row['count']} {row['name']}" for row in found["operators"])
+
+
+def costs(found: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    """What it takes."""
+    yield "parameters", f"{found['parameters']:,}"
+    yield "MACs", f"{found['macs']:,} a {'tick' if found['format'] == 'nir' else 'sample'}"
+    for row in found["estimates"]:
+        one_shot = f", one-shot {kibibytes(row['ram_one_shot'])}" if row["ram_one_shot"] else ""
+        yield (
+            f"{row['weight_bits']}-bit weights",
+            f"flash about {kibibytes(row['flash'])}, RAM {kibibytes(row['ram_streaming'])}{one_shot}",
+        )
+
+
+def data_needed(found: dict[str, Any]) -> Iterator[str]:
+    """What the files in the command hold."""
+    if found["format"] == "onnx":
+        shape = ", ".join(map(str, found["input"]["shape"]))
+        yield f"where FILE.npz holds x, typical inputs: (some hundred, {shape})"
+        if 1 < found["classes"] <= CLASSES_LIMIT:
+            yield f"and, to measure accuracy, y, their class numbers: 0 to {found['classes'] - 1}"
+
+
+def kibibytes(size: int) -> str:
+    """``"12.1 KiB"``."""
+    return f"{size / 1024:,.1f} KiB"
