@@ -24,7 +24,7 @@ from edgespike.importers.network import AveragePool, Convolution, Dense, Layer, 
 
 if TYPE_CHECKING:
     from edgespike.convert.float_network import FloatNetwork
-    from edgespike.importers.nir import FloatNetwork as SpikingNetwork
+    from edgespike.importers.spiking_network import FloatNetwork as SpikingNetwork
 
 NOISE_SAMPLES = 64
 HDF5 = b"\x89HDF\r\n\x1a\n"  # NIR files are HDF5

@@ -16,7 +16,13 @@ from numpy.typing import NDArray
 from edgespike.errors import ModelError, UsageError
 from edgespike.graph import Shape
 from edgespike.importers.network import Convolution, Dense, Scale
-from edgespike.importers.nir import FloatNetwork, FloatPopulation, FloatProjection, Map
+from edgespike.importers.spiking_network import (
+    FloatNetwork,
+    FloatPopulation,
+    FloatProjection,
+    Map,
+    SumPool,
+)
 from edgespike.linear_maps import convolve, sum_pool
 
 __all__ = [
@@ -73,6 +79,25 @@ FRAMEWORKS: dict[str, dict[str, Any]] = {
 
 
 @dataclass(frozen=True)
+class Firing:
+    """When a neuron spikes, and what that does to it. The choices are those of ``CHOICES``."""
+
+    compare: str
+    reset: str
+    max_spikes: int
+
+    @property
+    def subtracts(self) -> bool:
+        """Whether a spike takes the threshold away."""
+        return self.reset.startswith("subtract")
+
+    @property
+    def delayed(self) -> bool:
+        """Whether a spike resets in the next tick."""
+        return self.reset.endswith("delayed")
+
+
+@dataclass(frozen=True)
 class Profile:
     """How a network's neurons step. The choices are those of ``CHOICES``; ``dt`` in seconds."""
 
@@ -87,14 +112,9 @@ class Profile:
     map_ticks: int = 0
 
     @property
-    def subtracts(self) -> bool:
-        """Whether a spike takes the threshold away."""
-        return self.reset.startswith("subtract")
-
-    @property
-    def delayed(self) -> bool:
-        """Whether a spike resets in the next tick."""
-        return self.reset.endswith("delayed")
+    def firing(self) -> Firing:
+        """What of it is about spikes."""
+        return Firing(self.compare, self.reset, self.max_spikes)
 
     def ticks(self, projection: FloatProjection, target: FloatPopulation) -> int:
         """A projection's delay in ticks.
@@ -110,8 +130,9 @@ class Profile:
                 "choose a dt of which every delay is a multiple, at most 253 times",
                 "profile-delay",
             )
-        ticks += self.map_ticks
-        if projection.source >= projection.target:
+        if not (isinstance(projection.map, SumPool) and projection.map.kernel == (1, 1)):  # a mere copy
+            ticks += self.map_ticks
+        if projection.returns or projection.source >= projection.target:
             ticks = max(ticks, 1)
         synaptic = target.neuron is not None and target.neuron.tau_syn is not None
         return ticks + (1 if synaptic and self.current == "old" else 0)
@@ -169,7 +190,7 @@ def choose_profile(
     for name in CHOICES:
         if getattr(profile, name) not in CHOICES[name]:
             raise UsageError(f"there is no {name} {getattr(profile, name)!r}", _explain(name), "profile")
-    if not 1 <= most <= MOST_SPIKES or (most > 1 and not profile.subtracts):
+    if not 1 <= most <= MOST_SPIKES or (most > 1 and not profile.firing.subtracts):
         raise UsageError(
             f"{most} spikes in a tick with reset {reset!r}",
             f"1, or with reset subtract up to {MOST_SPIKES}",
@@ -210,6 +231,7 @@ class Dynamics:
     fires: bool
     current_decay: Array | None
     current_drive: Array
+    firing: Firing
 
 
 def discretise(population: FloatPopulation, profile: Profile) -> Dynamics | None:
@@ -221,6 +243,10 @@ def discretise(population: FloatPopulation, profile: Profile) -> Dynamics | None
     neuron = population.neuron
     if neuron is None:
         return None
+    if not neuron.remembers:
+        zero, one = np.zeros(population.shape), np.ones(population.shape)
+        alone = Firing("gt", "value", 1)  # NIR's own definition of a Threshold
+        return Dynamics(zero, population.bias, neuron.v_threshold, zero, one, True, None, zero, alone)
     step = np.full(population.shape, profile.dt) if neuron.tau is None else profile.dt / neuron.tau
     gain = neuron.r * (1.0 if profile.gain == "none" else step)
     decay: Array | None = None
@@ -254,6 +280,7 @@ def discretise(population: FloatPopulation, profile: Profile) -> Dynamics | None
         fires=neuron.fires,
         current_decay=current_decay,
         current_drive=population.bias if synaptic else np.zeros(population.shape),
+        firing=profile.firing,
     )
 
 
@@ -278,7 +305,7 @@ def _current(population: FloatPopulation, profile: Profile) -> tuple[Array | Non
 def plausibility(population: FloatPopulation, profile: Profile) -> list[str]:
     """What looks wrong about a population's time constants under this profile, one line each."""
     neuron = population.neuron
-    if neuron is None:
+    if neuron is None or not neuron.remembers:
         return []
     name, dt = population.name, profile.dt
     if neuron.tau is None:
@@ -356,24 +383,25 @@ class FloatInterpreter:
         membrane = self.membranes[number]
         membrane = (membrane if dynamics.decay is None else membrane * dynamics.decay) + dynamics.drive
         membrane = membrane + arriving
-        if self.profile.delayed:
+        firing = dynamics.firing
+        if firing.delayed:
             membrane = self._reset(dynamics, membrane, self.due[number])
         above = membrane - dynamics.threshold
-        fires = (above > 0 if self.profile.compare == "gt" else above >= 0) & dynamics.fires
+        fires = (above > 0 if firing.compare == "gt" else above >= 0) & dynamics.fires
         spikes = fires.astype(np.float64)
-        if self.profile.max_spikes > 1:
+        if firing.max_spikes > 1:
             more = above / dynamics.threshold
-            whole = np.ceil(more) if self.profile.compare == "gt" else np.floor(more) + 1
-            spikes = np.clip(whole, 0, self.profile.max_spikes) * fires
-        if not self.profile.delayed:
+            whole = np.ceil(more) if firing.compare == "gt" else np.floor(more) + 1
+            spikes = np.clip(whole, 0, firing.max_spikes) * fires
+        if not firing.delayed:
             membrane = self._reset(dynamics, membrane, spikes)
         self.membranes[number], self.due[number] = membrane, spikes
         return spikes
 
     def _reset(self, dynamics: Dynamics, membrane: Array, spikes: Array) -> Array:
-        if self.profile.subtracts:
+        if dynamics.firing.subtracts:
             return membrane - spikes * dynamics.threshold
-        if self.profile.reset == "none":
+        if dynamics.firing.reset == "none":
             return membrane
         return np.where(spikes > 0, dynamics.reset_value, membrane)
 

@@ -35,7 +35,8 @@ from edgespike.graph import (
     SelfTest,
     SpikeInput,
 )
-from edgespike.importers.nir import FloatNetwork, SumPool, read_nir
+from edgespike.importers.nir import read_nir
+from edgespike.importers.spiking_network import FloatNetwork, SumPool
 from edgespike.modelfile import encode_model
 from edgespike.reference import ReferenceNetwork
 from edgespike.session import InferenceSession

@@ -34,8 +34,8 @@ from edgespike.graph import (
     SynapticCurrent,
 )
 from edgespike.importers import network as real
-from edgespike.importers.nir import FloatNetwork, FloatPopulation, FloatProjection, Map, scaled
-from edgespike.importers.nir import SumPool as RealSumPool
+from edgespike.importers.spiking_network import FloatNetwork, FloatPopulation, FloatProjection, Map, scaled
+from edgespike.importers.spiking_network import SumPool as RealSumPool
 
 __all__ = ["DECAY_ONE", "MOST_EVENTS", "QuantizedPopulation", "quantize_network"]
 
@@ -85,10 +85,9 @@ def quantize_network(network: FloatNetwork, profile: Profile, source: Sent) -> l
     for number, population in enumerate(network.populations[1:], start=1):
         if population.neuron is None:
             pools[number] = _quantize_pool(population, network.incoming(number), sent, profile)
+        dynamics = discretise(population, profile)
         # neurons send whole numbers, whatever they get: a loop may come back from a later one
-        size = math.prod(population.shape)
-        neurons = Sent(1.0, profile.max_spikes, profile.max_spikes * size)
-        sent.append(pools[number].sent if number in pools else neurons)
+        sent.append(pools[number].sent if dynamics is None else _spikes(population, dynamics))
     quantized = []
     for number, population in enumerate(network.populations[1:], start=1):
         dynamics = discretise(population, profile)
@@ -98,6 +97,11 @@ def quantize_network(network: FloatNetwork, profile: Profile, source: Sent) -> l
             incoming = network.incoming(number)
             quantized.append(_quantize_neurons(population, dynamics, profile, incoming, sent))
     return quantized
+
+
+def _spikes(population: FloatPopulation, dynamics: Dynamics) -> Sent:
+    most = dynamics.firing.max_spikes
+    return Sent(1.0, most, most * math.prod(population.shape))
 
 
 def _quantize_pool(
@@ -160,9 +164,10 @@ def _quantize_neurons(
 ) -> QuantizedPopulation:
     if not dynamics.fires:
         population, dynamics, incoming = _in_real_units(population, dynamics, incoming)
+    firing = dynamics.firing
     sources = [sent[projection.source] for projection in incoming]
     weights = [_matrix(p.map, population.shape[2]) * s.scale for p, s in zip(incoming, sources, strict=True)]
-    shift, unit, whole = _choose_shift(population, dynamics, profile.subtracts, weights, sources)
+    shift, unit, whole = _choose_shift(population, dynamics, weights, sources)
 
     def in_units(values: Array) -> Array:
         return np.floor(values / unit * 2.0**shift + 0.5)
@@ -193,19 +198,19 @@ def _quantize_neurons(
         decay=stored["decay"],
         drive=stored["drive"],
         reset_value=stored["reset_value"],
-        compare=Compare.GREATER if profile.compare == "gt" else Compare.GREATER_OR_EQUAL,
+        compare=Compare.GREATER if firing.compare == "gt" else Compare.GREATER_OR_EQUAL,
         reset=Reset.NONE
-        if profile.reset == "none"
-        else (Reset.SUBTRACT if profile.subtracts else Reset.TO_VALUE),
+        if firing.reset == "none"
+        else (Reset.SUBTRACT if firing.subtracts else Reset.TO_VALUE),
         rounding=Rounding.NONE if dynamics.decay is None else Rounding.NEAREST,
-        max_spikes=profile.max_spikes if dynamics.fires else 0,
+        max_spikes=firing.max_spikes if dynamics.fires else 0,
         membrane_min=-room,
         membrane_max=room,
         # towards zero: a current that nothing feeds comes to rest
         current=SynapticCurrent(stored["current_decay"], stored["current_drive"], Rounding.TOWARD_ZERO)
-        if dynamics.current_decay is not None or profile.delayed
+        if dynamics.current_decay is not None or firing.delayed
         else None,
-        reset_delayed=profile.delayed,
+        reset_delayed=firing.delayed,
         readout=_readout(dynamics, profile),
     )
     projections = [
@@ -216,7 +221,7 @@ def _quantize_neurons(
     return QuantizedPopulation(
         _population(population, neuron),
         projections,
-        Sent(1.0, profile.max_spikes, profile.max_spikes * math.prod(population.shape)),
+        _spikes(population, dynamics),
         real_unit,
         bound,
     )
@@ -261,7 +266,6 @@ def _amplification(dynamics: Dynamics) -> float:
 def _choose_shift(
     population: FloatPopulation,
     dynamics: Dynamics,
-    subtracts: bool,
     weights: list[Array],
     sources: list[Sent],
 ) -> tuple[int, Array, list[Array]]:
@@ -278,7 +282,7 @@ def _choose_shift(
     widest = np.max([side.max(axis=(0, 1)) for side in sides], axis=0)
     if not dynamics.fires:
         widest = np.full_like(widest, widest.max())
-    needed = _rounding(dynamics, subtracts) * 2.0**ERROR_BITS
+    needed = _rounding(dynamics) * 2.0**ERROR_BITS
     chosen = None
     for shift in range(16):
         unit = np.maximum(largest / 127, widest * 2.0 ** (shift - PARAMETER_BITS))
@@ -296,7 +300,7 @@ def _choose_shift(
     return chosen
 
 
-def _rounding(dynamics: Dynamics, subtracts: bool) -> Array:
+def _rounding(dynamics: Dynamics) -> Array:
     """How far rounding can move a membrane, and its threshold, in steps.
 
     Half a step for the threshold; half a step each tick for a decay, for a drive, and for a
@@ -304,7 +308,7 @@ def _rounding(dynamics: Dynamics, subtracts: bool) -> Array:
     1 / (1 - d).
     """
     forgets = np.zeros_like(dynamics.drive) if dynamics.decay is None else 1 - dynamics.decay
-    sources = (dynamics.drive != 0) + float(dynamics.decay is not None) + float(subtracts)
+    sources = (dynamics.drive != 0) + float(dynamics.decay is not None) + float(dynamics.firing.subtracts)
     result: Array = 0.5 * sources
     if dynamics.current_decay is not None:  # its decay is rounded towards zero, its drive to nearest
         lost = 1.0 + 0.5 * (dynamics.current_drive != 0)

@@ -9,7 +9,7 @@ import h5py
 import nir
 import numpy as np
 import pytest
-from literal import LiteralChain, Save
+from literal import LiteralChain, LiteralGraph, Save
 
 from edgespike.convert.discretise import FloatInterpreter, choose_profile
 from edgespike.errors import ModelError, UnsupportedError
@@ -271,12 +271,13 @@ def test_a_file_cut_short(chain: Save) -> None:
     refuse(path, "cut short")
 
 
-def test_a_node_of_a_type_nobody_knows_and_other_unsupported_ones(chain: Save) -> None:
-    path = chain((3,), (3,), a=linear(3, 3), hard=nir.Threshold(np.ones(3)), b=lif())
+def test_nodes_of_types_nobody_knows(chain: Save) -> None:
+    path = chain((3,), (3,), a=linear(3, 3), b=linear(3, 3), c=lif())
     with h5py.File(path, "a") as file:
-        del file["node/nodes/a/type"]
-        file["node/nodes/a/type"] = "Resonator"
-    refuse(path, "Resonator ('a')", "Threshold ('hard')", kind=UnsupportedError)
+        for name, kind in (("a", "Resonator"), ("b", "MaxPool2d")):
+            del file[f"node/nodes/{name}/type"]
+            file[f"node/nodes/{name}/type"] = kind
+    refuse(path, "Resonator ('a')", "MaxPool2d ('b')", kind=UnsupportedError)
 
 
 def test_a_node_without_its_parameters(chain: Save) -> None:
@@ -342,9 +343,16 @@ def test_a_graph_within_that_has_two_outputs(save: Save) -> None:
     refuse(path, "NIRGraph with several inputs or outputs", "'two'", kind=UnsupportedError)
 
 
-def test_delays_that_differ(chain: Save) -> None:
-    path = chain((3,), (3,), wait=nir.Delay(np.array([0.001, 0.002, 0.001])), spike=lif())
-    refuse(path, "'wait'", "differ", kind=UnsupportedError)
+def test_delays_within_a_channel_before_a_convolution(chain: Save) -> None:
+    by_pixel = nir.Delay(np.arange(8.0).reshape(2, 2, 2))
+    layer = conv(2, 3, (2, 2), input_shape=(2, 2))
+    path = chain((2, 2, 2), (3, 1, 1), wait=by_pixel, layer=layer, spike=lif((3, 1, 1)))
+    refuse(path, "'layer'", "within a channel", kind=UnsupportedError)
+
+
+def test_a_negative_delay(chain: Save) -> None:
+    path = chain((3,), (3,), wait=nir.Delay(np.array([0.001, -0.002, 0.001])), spike=lif())
+    assert refuse(path, "delay of node 'wait'", "-0.002").code == "nir-parameter"
 
 
 def test_one_input_and_one_output(save: Save) -> None:
@@ -423,6 +431,9 @@ def test_a_flatten_that_keeps_an_axis_explains_itself(chain: Save) -> None:
         (lif(r=0.0), ("r of", "positive")),
         (lif(v_leak=np.array([0, np.nan, 0])), ("v_leak", "NaN")),
         (lif(v_reset=np.inf), ("v_reset", "infinity")),
+        (nir.Threshold(np.array([1, -0.5, 1.0])), ("threshold", "-0.5", "positive")),
+        (nir.CubaLIF(*np.array([[1.0] * 3, [1.0, 0.0, 1.0], *[[1.0] * 3] * 3])), ("tau_mem", "is 0")),
+        (nir.CubaLIF(*np.array([[-2.0] * 3, *[[1.0] * 3] * 4])), ("tau_syn", "is -2")),
     ],
 )
 def test_parameters_that_make_no_neuron(chain: Save, neuron: Any, words: tuple[str, ...]) -> None:
@@ -444,6 +455,117 @@ def test_a_graph_without_neurons(chain: Save) -> None:
     refuse(chain((3,), (3,)), "no spiking population", kind=UnsupportedError)
 
 
-def test_two_weighted_nodes_in_a_row(chain: Save) -> None:
-    path = chain((3,), (3,), a=linear(4, 3), b=linear(3, 4), spike=lif())
+def test_a_convolution_behind_weights(chain: Save) -> None:
+    first, second = conv(2, 3, (3, 3), input_shape=(6, 6)), conv(3, 2, (2, 2), input_shape=(4, 4))
+    path = chain((2, 6, 6), (2, 3, 3), a=first, b=second, spike=lif((2, 3, 3)))
     refuse(path, "'b'", "second weighted node", kind=UnsupportedError)
+
+
+def test_axes_that_a_flatten_has_merged(chain: Save) -> None:
+    layer = nir.Conv1d(12, np.ones((3, 2, 3)), 1, 0, 1, 1, np.zeros(3))
+    nodes = {"flatten": nir.Flatten(np.array([2, 3, 4]), 1, -1), "layer": layer, "spike": lif((3, 10))}
+    refuse(chain((2, 3, 4), (3, 10), **nodes), "'layer'", "Flatten", kind=UnsupportedError)
+
+
+def test_a_pool_with_padding_behind_weights(chain: Save) -> None:
+    pool = nir.SumPool2d(np.array([2, 2]), np.array([2, 2]), np.array([1, 1]))
+    nodes = {"layer": conv(2, 3, (3, 3), input_shape=(6, 6)), "pool": pool, "spike": lif((3, 3, 3))}
+    refuse(chain((2, 6, 6), (3, 3, 3), **nodes), "'pool'", "padding", kind=UnsupportedError)
+
+
+@pytest.mark.parametrize("edge", [("spike", "input"), ("output", "spike")])
+def test_edges_against_the_ends(save: Save, edge: tuple[str, str]) -> None:
+    nodes = {"input": nir.Input(np.array([3])), "spike": lif(), "output": nir.Output(np.array([3]))}
+    path = save(nodes, [("input", "spike"), ("spike", "output"), edge])
+    assert refuse(path, f"{edge[0]!r} -> {edge[1]!r}").code == "nir-edge"
+
+
+def test_a_readout_that_leads_back(save: Save) -> None:
+    nodes = {"input": nir.Input(np.array([3])), "leaky": nir.LI(*np.ones((3, 3))), "back": linear(3, 3)}
+    nodes["output"] = nir.Output(np.array([3]))
+    edges = [("input", "leaky"), ("leaky", "back"), ("back", "leaky"), ("leaky", "output")]
+    refuse(save(nodes, edges), "'leaky'", "never spikes", kind=UnsupportedError)
+
+
+# ---- loops and outputs ------------------------------------------------------
+
+
+def rasters(path: Path, x: Any, shape: tuple[int, ...]) -> Any:
+    """What leaves the output's neurons, tick by tick, in NIR's order."""
+    interpreter = FloatInterpreter(read_nir(path), choose_profile(**PROFILE))
+    out = [interpreter.step(row.reshape(1, 1, 1, -1))[-1][0] for row in x]
+    return np.array([np.moveaxis(values, -1, 0).reshape(shape) for values in out])
+
+
+def test_a_neuron_that_only_its_own_spikes_reach(save: Save) -> None:
+    """A pacemaker: its leak potential lies above the threshold."""
+    nodes = {
+        "input": nir.Input(np.array([2])),
+        "weights": nir.Linear(np.eye(2)),
+        "pace": lif((2,), v_leak=np.array([1.0, 2.0])),
+        "slower": nir.Linear(np.full((2, 2), -0.1)),
+        "last": fires_at_once((2,)),
+        "output": nir.Output(np.array([2])),
+    }
+    edges = [("input", "weights"), ("weights", "last"), ("pace", "slower"), ("slower", "pace")]
+    edges += [("pace", "last"), ("last", "output")]
+    ours = rasters(save(nodes, edges), np.zeros((60, 2)), (2,))
+    literal = LiteralGraph(nodes, edges, [("slower", "pace")], PROFILE)
+    np.testing.assert_array_equal(ours, [literal.step(np.zeros(2))["last"] for _ in range(60)])
+    assert (ours.sum(axis=0) > 1).all() and not ours[0].any()
+
+
+@pytest.mark.parametrize("ticks", [0, 1, 2, 5])
+def test_a_loop_with_a_delay_takes_the_delay(save: Save, ticks: int) -> None:
+    """And a tick where that is longer."""
+    nodes = {
+        "input": nir.Input(np.array([1])),
+        "spike": fires_at_once((1,)),
+        "wait": nir.Delay(np.array([ticks * 1e-3])),
+        "output": nir.Output(np.array([1])),
+    }
+    path = save(nodes, [("input", "spike"), ("spike", "wait"), ("wait", "spike"), ("spike", "output")])
+    ours = rasters(path, np.eye(12)[:, :1], (1,))
+    assert np.flatnonzero(ours).tolist() == list(range(0, 12, max(ticks, 1)))
+
+
+def test_an_output_that_other_neurons_take(save: Save, chain: Save) -> None:
+    """It excites a population that stops it: the scores are those of a copy."""
+    nodes = {
+        "input": nir.Input(np.array([3])),
+        "excite": nir.Linear(np.eye(3)),
+        "a": fires_at_once((3,)),
+        "spread": nir.Linear(np.ones((2, 3))),
+        "b": fires_at_once((2,), 1.5),
+        "stop": nir.Linear(np.full((3, 2), -1.0)),
+        "output": nir.Output(np.array([3])),
+    }
+    edges = [("input", "excite"), ("excite", "a"), ("a", "spread"), ("spread", "b"), ("b", "stop")]
+    path = save(nodes, [*edges, ("stop", "a"), ("a", "output")])
+    network = read_nir(path)
+    assert [population.name for population in network.populations] == ["input", "a", "b", "output"]
+    x = (np.random.default_rng(2).random((40, 3)) < 0.6).astype(float)
+    literal = LiteralGraph(nodes, [*edges, ("stop", "a")], [("stop", "a")], PROFILE)
+    wanted = np.array([literal.step(row)["a"] for row in x])
+    np.testing.assert_array_equal(rasters(path, x, (3,)), wanted)
+    assert 10 < wanted.sum() < x.sum()
+
+
+def test_a_flattened_population_whose_loop_is_a_vector(save: Save) -> None:
+    rng = np.random.default_rng(9)
+    nodes = {
+        "input": nir.Input(np.array([2, 4, 4])),
+        "conv": conv(2, 3, (3, 3), input_shape=(4, 4)),
+        "flatten": nir.Flatten(np.array([3, 2, 2]), 0, -1),
+        "spike": fires_at_once((12,)),
+        "back": nir.Linear(rng.normal(size=(12, 12))),
+        "output": nir.Output(np.array([12])),
+    }
+    edges = [("input", "conv"), ("conv", "flatten"), ("flatten", "spike"), ("spike", "back")]
+    edges += [("back", "spike"), ("spike", "output")]
+    interpreter = FloatInterpreter(read_nir(save(nodes, edges)), choose_profile(**PROFILE))
+    literal = LiteralGraph(nodes, edges, [("back", "spike")], PROFILE)
+    for _ in range(20):
+        x = (rng.random((2, 4, 4)) < 0.5).astype(float)
+        ours = interpreter.step(np.moveaxis(x, 0, -1)[None])[-1].reshape(-1)
+        np.testing.assert_array_equal(ours, literal.step(x)["spike"])

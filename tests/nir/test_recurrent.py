@@ -172,6 +172,34 @@ def test_delays_in_seconds_become_ticks(chain: Save) -> None:
     assert caught.value.code == "profile-delay"
 
 
+def test_delays_by_neuron_are_ticks_each(chain: Save) -> None:
+    neuron = nir.IF(np.full(4, 1.0 / DT), np.full(4, 0.9))
+    nodes = {"first": neuron, "wait": nir.Delay(np.array([0, 3, 7, 3]) * DT), "last": neuron}
+    graph, _ = convert_nir(chain((4,), (4,), **nodes), dt=DT, framework="snntorch")
+    sample = np.zeros((12, 4))
+    sample[1] = 1
+    assert np.argwhere(raster(graph, "cpu", sample)).tolist() == [[1, 0], [4, 1], [4, 3], [8, 2]]
+    assert sorted(p.delay for p in graph.incoming(2)) == [0, 3, 7]
+    nodes["wait"] = nir.Delay(np.array([0, 3, 3.5, 3]) * DT)
+    with pytest.raises(ModelError, match=r"'last' is 3\.5 ticks"):
+        convert_nir(chain((4,), (4,), **nodes), dt=DT, framework="snntorch")
+    nodes["wait"] = nir.Delay(np.array([0, 3, 254, 3]) * DT)
+    with pytest.raises(ModelError, match="254 ticks"):
+        convert_nir(chain((4,), (4,), **nodes), dt=DT, framework="snntorch")
+
+
+@pytest.mark.parametrize("dt", [1e-4, 1e-3])
+@pytest.mark.parametrize("framework", ["sinabs", "lava", "snntorch"])
+def test_a_threshold_is_no_neuron_of_a_framework(chain: Save, framework: str, dt: float) -> None:
+    """Its spikes tell when its input is greater than the threshold, and nothing else."""
+    layer = nir.Linear(np.array([[1.0, 1.0, -1.0]]))
+    path = chain((3,), (1,), layer=layer, hard=nir.Threshold(np.array([1.0])))
+    graph, _ = convert_nir(path, dt=dt, framework=framework)
+    late = framework == "lava"
+    x = np.array([[1, 0, 0], [1, 1, 0], [1, 1, 1], [0, 0, 1], [1, 1, 0], [5, 0, 1], [0, 0, 0], [0, 0, 0]])
+    assert np.flatnonzero(raster(graph, "cpu", x)).tolist() == [1 + late, 4 + late, 5 + late]
+
+
 @pytest.mark.parametrize("kept", ["membrane", "greatest"])
 @pytest.mark.parametrize("kind", ["LI", "CubaLI"])
 def test_a_readout_of_membranes(chain: Save, kind: str, kept: str) -> None:
