@@ -11,6 +11,7 @@ __all__ = [
     "DataError",
     "DeviceError",
     "EdgespikeError",
+    "EventWarning",
     "MismatchError",
     "ModelError",
     "UnsupportedError",
@@ -82,3 +83,7 @@ class BudgetError(EdgespikeError):
 
     exit_code = 5
     default_code = "budget"
+
+
+class EventWarning(UserWarning):
+    """Something about a recording that its user should know; nothing failed."""

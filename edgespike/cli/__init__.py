@@ -13,7 +13,7 @@ from importlib import import_module
 import click
 
 import edgespike
-from edgespike.cli.failure import INTERRUPTED, report_error, silence_stdout
+from edgespike.cli.failure import INTERRUPTED, plain_warnings, report_error, silence_stdout
 
 __all__ = ["main"]
 
@@ -24,6 +24,8 @@ VERBS = {
     "run": "Classify images or event recordings.",
     "eval": "Measure accuracy and cost on labelled data.",
     "stream": "Replay recordings in real time and classify as they come.",
+    "events": "Show what is in an event recording.",
+    "convert-events": "Write an event recording in another format.",
     "export": "Write a model and what runs it as C sources.",
     "demo": "Do the whole job on what the package brings along.",
 }
@@ -38,7 +40,7 @@ class Verbs(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in VERBS:
             return None
-        command = import_module(f"edgespike.cli.{cmd_name}").command
+        command = import_module(f"edgespike.cli.{cmd_name.replace('-', '_')}").command
         assert isinstance(command, click.Command)
         return command
 
@@ -68,7 +70,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")  # what a terminal cannot show is no reason to fail
     try:
-        with commands.make_context("edgespike", arguments) as context:
+        with plain_warnings(), commands.make_context("edgespike", arguments) as context:
             commands.invoke(context)
         sys.stdout.flush()
     except click.exceptions.Exit as finished:  # --help and --version

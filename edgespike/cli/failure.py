@@ -7,14 +7,16 @@ import os
 import platform
 import sys
 import traceback
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import click
 
 import edgespike
-from edgespike.errors import EdgespikeError
+from edgespike.errors import EdgespikeError, EventWarning
 
 FAILED = 1
 INTERRUPTED = 130
@@ -29,6 +31,23 @@ class Failure:
     message: str
     hint: str
     exit_code: int
+
+
+@contextmanager
+def plain_warnings() -> Iterator[None]:
+    """Lets what is odd about a recording be said in one line on stderr, once for each recording."""
+    with warnings.catch_warnings():
+        show = warnings.showwarning
+        warnings.simplefilter("default", EventWarning)
+
+        def say(message: Warning | str, category: type[Warning], *others: Any, **named: Any) -> None:
+            if issubclass(category, EventWarning):
+                print(f"warning: {message}", file=sys.stderr)
+            else:
+                show(message, category, *others, **named)
+
+        warnings.showwarning = say
+        yield
 
 
 @contextmanager

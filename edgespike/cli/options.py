@@ -15,6 +15,7 @@ import click
 from edgespike.cli.failure import about
 from edgespike.cli.output import progress
 from edgespike.errors import ModelError, UsageError
+from edgespike.events import TIME_UNITS
 from edgespike.session import InferenceSession
 
 __all__ = [
@@ -25,12 +26,19 @@ __all__ = [
     "json_option",
     "runner_options",
     "sensor",
+    "time_unit_option",
 ]
 
 INPUT_FILE = click.Path(exists=True, dir_okay=False, readable=True, path_type=Path)
 INPUT_PATH = click.Path(exists=True, readable=True, path_type=Path)
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON (see docs/cli.md).")
+
+time_unit_option = click.option(
+    "--time-unit",
+    type=click.Choice(TIME_UNITS),
+    help="Unit of the times in npy, npz, csv and HDF5 files.  [default: us]",
+)
 
 
 # ---- types ------------------------------------------------------------------

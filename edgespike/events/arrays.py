@@ -7,7 +7,8 @@ camera ``p`` is the channel.
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -19,17 +20,47 @@ EVENT = np.dtype([("t", "<i8"), ("x", "<u2"), ("y", "<u2"), ("p", "<i1")])
 # The largest time that is taken for microseconds: the year 5138. Nanoseconds since 1970 are far beyond.
 LATEST_US = 10**17
 
+Sensor = tuple[int, int]  # width, height
+
+# What is done with an event that is earlier than one before it: an error; it takes the latest time so far;
+# or all are sorted by time.
+Late = Literal["refuse", "clamp", "sort"]
+
+
+@dataclass(frozen=True)
+class Content:
+    """What a file holds, as it stands there: columns of numbers, not checked yet.
+
+    ``sensor``: width and height, where the file tells. ``remarks``: what is odd about the file.
+    """
+
+    t: NDArray[Any]
+    x: NDArray[Any]
+    y: NDArray[Any]
+    p: NDArray[Any]
+    sensor: Sensor | None = None
+    remarks: tuple[str, ...] = ()
+
+    def events(self, late: Late = "refuse") -> NDArray[Any]:
+        """The events, dtype ``EVENT``; raises DataError like :func:`make_events`."""
+        return make_events(self.t, self.x, self.y, self.p, late=late)
+
+
 _FIELD_MAX = {"t": LATEST_US, "x": 65535, "y": 65535, "p": 127}
 _MEANING = {"t": "time", "x": "column x", "y": "row y", "p": "polarity p"}
 
 
-def make_events(t: ArrayLike, x: ArrayLike, y: ArrayLike, p: ArrayLike) -> NDArray[Any]:
+def make_events(
+    t: ArrayLike, x: ArrayLike, y: ArrayLike, p: ArrayLike, *, late: Late = "refuse"
+) -> NDArray[Any]:
     """An event array (dtype ``EVENT``) from four sequences of equal length.
 
     Args:
-        t: microseconds, from 0, never decreasing.
+        t: microseconds, from 0, never decreasing unless ``late`` allows it.
         x, y: pixel, 0 to 65535.
         p: polarity 0 and 1, or -1 and 1 (then -1 becomes 0), or booleans; or a channel up to 127.
+        late: what is done with an event that is earlier than one before it: ``refuse``; ``clamp``:
+            it takes the latest time so far, so that the order of arrival stays; ``sort`` by time.
 
     Raises:
         DataError: naming the number (from 0) of the first event that cannot be used.
@@ -42,6 +73,10 @@ def make_events(t: ArrayLike, x: ArrayLike, y: ArrayLike, p: ArrayLike) -> NDArr
     events = np.empty(len(columns["t"]), EVENT)
     for name, column in columns.items():
         events[name] = _whole_numbers(name, column)
+    if late == "clamp":
+        events["t"] = np.maximum.accumulate(events["t"])
+    elif late == "sort":
+        events = events[np.argsort(events["t"], kind="stable")]
     _check_order(events)
     return events
 
@@ -100,7 +135,7 @@ def _check_order(events: NDArray[Any]) -> None:
         number = int(np.argmax(backwards)) + 1
         raise DataError(
             f"event {number} goes backwards in time: {times[number]} us after {times[number - 1]} us",
-            "sort the events by time, or split the recording where its clock was reset",
+            "mend it with `edgespike convert-events --late sort`, or split it where its clock was reset",
             "event-time",
         )
 

@@ -143,6 +143,13 @@ def test_convert(cli: Any, network: Path, images: Path, tmp_path: Path) -> None:
     assert value["flash"] == (tmp_path / "out.esg").stat().st_size
 
 
+def test_events(cli: Any, recordings: Path, tmp_path: Path) -> None:
+    for line in cli("events", recordings, "--json").out.splitlines(keepends=True):
+        assert check(line, "events")["events"] == 200
+    outcome = cli("convert-events", recordings / "left" / "one.csv", tmp_path / "out.dat", "--json")
+    assert check(outcome.out, "convert-events")["events"] == 200
+
+
 def test_export(cli: Any, image_model: Path, tmp_path: Path) -> None:
     value = check(cli("export", image_model, "--c", tmp_path / "out", "--json").out, "export")
     assert value["files"] == sorted(path.name for path in (tmp_path / "out").iterdir())

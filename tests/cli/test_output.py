@@ -32,6 +32,7 @@ def commands(
         "run": ["run", image_model, images],
         "eval": ["eval", image_model, images, "--original", network],
         "stream": ["stream", event_model, recordings, "--speed", "max", "--port", "emulated"],
+        "events": ["events", recordings / "left"],
     }
 
 
@@ -54,7 +55,7 @@ def on_terminal(command: list[Any], **environment: str) -> bytes:
     return shown
 
 
-@pytest.mark.parametrize("verb", ["check", "convert", "inspect", "run", "eval", "stream"])
+@pytest.mark.parametrize("verb", ["check", "convert", "inspect", "run", "eval", "stream", "events"])
 def test_piped_text_fits_80_columns(cli: Any, commands: dict[str, list[Any]], verb: str) -> None:
     outcome = cli(*commands[verb])
     assert outcome.code == 0, outcome.err
