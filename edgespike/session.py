@@ -246,6 +246,13 @@ class InferenceSession:
         assert isinstance(neuron, LevelInput)
         return _clip(levels, neuron.level_min, neuron.level_max)
 
+    def levels(self, sample: NDArray[Any]) -> NDArray[np.int64]:
+        """The input levels (height, width, channels) that a sample means, also where events are counted."""
+        counts = self.graph.input.event_counts
+        if counts is None:
+            return self.quantize(sample)
+        return counts.table.astype(np.int64)[np.arange(len(counts.table)), self._counts(sample, counts)]
+
     def _counts(self, sample: NDArray[Any], counts: EventCounts) -> NDArray[np.int64]:
         info = self.graph.metadata["input"]
         number = np.floor(self._to_grid(sample).astype(np.float64) / info["event_scale"] + 0.5)

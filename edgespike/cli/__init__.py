@@ -18,7 +18,7 @@ from edgespike.cli.failure import INTERRUPTED, plain_warnings, report_error, sil
 __all__ = ["main"]
 
 VERBS = {
-    "check": "Look at a network before it is converted.",
+    "check": "Look at a network to convert, or a model's certificate.",
     "convert": "Turn a trained ONNX or NIR network into a model file.",
     "inspect": "Check a model file and show what is in it.",
     "run": "Classify images or event recordings.",

@@ -1,4 +1,4 @@
-"""``edgespike check``: what a network is, before it is converted."""
+"""``edgespike check``: what a network is, before it is converted, or what a model claims, after."""
 
 from __future__ import annotations
 
@@ -11,28 +11,50 @@ from typing import Any
 
 import click
 
+from edgespike.cli.certificate import check_certificate
 from edgespike.cli.options import INPUT_FILE, json_option
 from edgespike.cli.output import print_fields, print_json, print_table
 from edgespike.convert import Calibration, load_calibration
 from edgespike.convert.report import short_name
+from edgespike.errors import UsageError
+from edgespike.modelfile import MAGIC
 
 CLASSES_LIMIT = 100  # more outputs than this are hardly classes
 
 
 @click.command()
-@click.argument("network", type=INPUT_FILE)
+@click.argument("file", type=INPUT_FILE)
 @click.option("--calibration", type=INPUT_FILE, metavar="FILE.npz", help="Typical inputs x to try it on.")
+@click.option("--against", type=INPUT_FILE, metavar="NETWORK", help="The file that a model was made from.")
 @json_option
-def command(network: Path, calibration: Path | None, as_json: bool) -> None:
-    """Show what NETWORK, an .onnx or .nir file, is, and what conversion would make of it.
+def command(file: Path, calibration: Path | None, against: Path | None, as_json: bool) -> None:
+    """Look at FILE: a network before its conversion, or a model's certificate after.
 
-    Needs no data: sizes come from a conversion on random inputs. With --calibration it
-    is tried on these.
+    Of an .onnx or .nir file it shows what is in it, what conversion would make of it,
+    and what stands in the way. It needs no data: sizes come from a conversion on random
+    inputs. With --calibration it is tried on these.
+
+    Of an .esg file it checks what the conversion has proved: with --against that it
+    comes from this network, with --calibration that it was calibrated on these samples,
+    on which it is then run again beside its dense twin.
 
     \b
     Example:
       edgespike check digits.onnx
+      edgespike check digits.esg --against digits.onnx --calibration digits.npz
     """
+    with file.open("rb") as opened:
+        is_model = opened.read(len(MAGIC)) == MAGIC
+    if is_model:
+        check_certificate(file, against, calibration, as_json)
+    elif against:
+        raise UsageError("--against goes with an .esg file", "leave it out")
+    else:
+        check_network(file, calibration, as_json)
+
+
+def check_network(network: Path, calibration: Path | None, as_json: bool) -> None:
+    """Tells what a network is, and fails if it cannot be converted."""
     samples = load_calibration(calibration) if calibration else None
     description = describe(network, samples)
     for warning in description["warnings"]:

@@ -12,6 +12,7 @@ from edgespike import _core, arena
 from edgespike.cli.failure import about
 from edgespike.cli.options import INPUT_FILE, json_option
 from edgespike.cli.output import byte_count, print_fields, print_json, print_table
+from edgespike.convert.report import short_name
 from edgespike.errors import ModelError
 from edgespike.graph import (
     Accumulator,
@@ -88,6 +89,7 @@ def describe(graph: Graph, path: Path) -> dict[str, Any]:
         "output": graph.metadata.get("output"),
         "classes": graph.metadata.get("classes"),
         "profile": graph.metadata.get("profile"),
+        "certificate": graph.metadata.get("certificate"),
         "self_test": graph.self_test and {"events": len(graph.self_test.events), "passed": True},
         "populations": [describe_population(graph, number) for number in range(len(graph.populations))],
         "projections": [describe_projection(projection) for projection in graph.projections],
@@ -122,6 +124,7 @@ def describe_population(graph: Graph, number: int) -> dict[str, Any]:
     population = graph.populations[number]
     neuron = population.neuron
     levels = None
+    bounds = (graph.metadata.get("certificate") or {}).get("bounds", ())
     if isinstance(neuron, LevelInput | Activation | MaxPool):
         levels = [neuron.level_min, neuron.level_max]
     return {
@@ -132,6 +135,7 @@ def describe_population(graph: Graph, number: int) -> dict[str, Any]:
         "neurons": population.size,
         "levels": levels,
         "accumulator_bits": population.accumulator_bits,
+        "bound": bounds[number] if number < len(bounds) else None,
         "state_bytes": arena.neuron_state_bytes(graph, number),
     }
 
@@ -176,19 +180,20 @@ def show(description: dict[str, Any]) -> None:
             *_input_fields(description["input"]),
             *_output_fields(description),
             ("self-test", _self_test_text(description["self_test"])),
+            *_certificate_fields(description["certificate"]),
         ]
     )
     print()
     print_table(
-        ["population", "kind", "shape", "levels", "bits", "neurons", "state bytes"],
+        ["population", "kind", "shape", "levels", "bits", "bound", "state bytes"],
         [
             (
-                f"{row['number']} {row['name']}",
+                f"{row['number']} {short_name(row['name'])}",
                 row["kind"],
                 "x".join(map(str, row["shape"])),
                 "{}..{}".format(*row["levels"]) if row["levels"] else "-",
                 row["accumulator_bits"] or "-",
-                f"{row['neurons']:,}",
+                "-" if row["bound"] is None else f"{row['bound']:,}",
                 f"{row['state_bytes']:,}",
             )
             for row in description["populations"]
@@ -239,6 +244,14 @@ def _output_fields(description: dict[str, Any]) -> Iterator[tuple[str, str]]:
     if description["profile"]:
         choices = {key: value for key, value in description["profile"].items() if not isinstance(value, dict)}
         yield "profile", ", ".join(f"{key} {value}" for key, value in choices.items())
+
+
+def _certificate_fields(certificate: dict[str, Any] | None) -> Iterator[tuple[str, str]]:
+    if certificate:
+        yield "certificate", f"equals its dense twin on {certificate['samples']:,} samples, in every state"
+        limit = f"{certificate['event_events']:,} events, {certificate['event_synops']:,} synops"
+        yield "one input event", f"causes at most {limit}"
+        yield "calibration", f"sha256 {certificate['calibration_sha256']}"
 
 
 def _self_test_text(test: dict[str, Any] | None) -> str:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from edgespike import __version__
 from edgespike.convert.calibration import Calibration, check_classes, samples_for
+from edgespike.convert.certificate import certify, to_metadata
 from edgespike.convert.comparison import compare
 from edgespike.convert.dense import State
 from edgespike.convert.event_input import (
@@ -92,11 +93,12 @@ def convert_onnx(
     graph = replace(graph, metadata=metadata(network, quantized, Path(path).name, events, classes))
     tell("comparing", 0.6)
     comparison = compare(
-        graph, quantized, network, run, x, inputs, lambda share: tell("comparing", 0.6 + 0.4 * share)
+        graph, quantized, network, run, x, inputs, lambda share: tell("comparing", 0.6 + 0.3 * share)
     )
-    report = comparison.report(graph, calibration.y)
-    conversion = {"levels": levels, **summary(report)}
-    graph = replace(graph, metadata={**graph.metadata, "conversion": conversion})
+    certificate = certify(graph, calibration, lambda share: tell("proving", 0.9 + 0.1 * share))
+    report = replace(comparison.report(graph, calibration.y), certificate=certificate)
+    kept = {"conversion": {"levels": levels, **summary(report)}, "certificate": to_metadata(certificate)}
+    graph = replace(graph, metadata={**graph.metadata, **kept})
     tell("done", 1.0)
     ram_streaming, ram_one_shot, flash = memory(graph)
     return graph, replace(report, ram_streaming=ram_streaming, ram_one_shot=ram_one_shot, flash=flash)

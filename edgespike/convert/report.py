@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from edgespike.arena import neuron_state_bytes, one_shot_bytes, streaming_bytes
+from edgespike.convert.certificate import Certificate
 from edgespike.graph import Convolution, Dense, Graph, OneToOne, Shape
 from edgespike.modelfile import encode_model
 
@@ -48,6 +49,7 @@ class Report:
     ``accuracy``: share of right top-1 answers on them, None without labels;
     ``agreement``: share where both give the same answer, None for one score.
     ``synops``: synaptic operations a sample; ``macs``: those of the dense network.
+    ``certificate``: what was proved; None for spiking networks.
     """
 
     layers: tuple[LayerReport, ...]
@@ -61,6 +63,7 @@ class Report:
     synops: float
     macs: int
     warnings: tuple[str, ...] = ()
+    certificate: Certificate | None = None
 
     def to_json(self) -> str:
         """One JSON object."""

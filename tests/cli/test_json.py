@@ -150,6 +150,18 @@ def test_events(cli: Any, recordings: Path, tmp_path: Path) -> None:
     assert check(outcome.out, "convert-events")["events"] == 200
 
 
+def test_check_of_a_model(cli: Any, network: Path, images: Path, tmp_path: Path) -> None:
+    model = tmp_path / "out.esg"
+    assert cli("convert", network, "-o", model, "--calibration", images).code == 0
+    outcome = cli("check", model, "--against", network, "--calibration", images, "--json")
+    assert (outcome.code, outcome.err) == (0, "")
+    assert all(row["holds"] for row in check(outcome.out, "check of a model")["claims"])
+    outcome = cli("check", model, "--against", images, "--json")
+    assert outcome.code == 1
+    assert check(outcome.out, "check of a model")["refuted"] == ["source"]
+    assert "does not hold: source" in outcome.err
+
+
 def test_export(cli: Any, image_model: Path, tmp_path: Path) -> None:
     value = check(cli("export", image_model, "--c", tmp_path / "out", "--json").out, "export")
     assert value["files"] == sorted(path.name for path in (tmp_path / "out").iterdir())
