@@ -20,7 +20,7 @@ from typing import Literal
 import edgespike
 from edgespike import _core, arena
 from edgespike.errors import EdgespikeError, UsageError
-from edgespike.graph import Graph, IntegrateAndFire
+from edgespike.graph import Activation, Graph, IntegrateAndFire
 from edgespike.modelfile import decode_model, read_model_bytes
 
 __all__ = ["CORE_FILES", "Export", "Layout", "export_c"]
@@ -123,6 +123,7 @@ def left_out(graph: Graph) -> tuple[str, ...]:
         "spiking": not spiking,
         "currents": not any(neuron.current is not None for neuron in spiking),
         "delays": not any(projection.delay for projection in graph.projections),
+        "tables": all(not isinstance(neuron, Activation) or neuron.table is None for neuron in neurons),
         "one-shot": not arena.one_shot_bytes(graph),
     }
     return tuple(feature for feature, without in unused.items() if without)

@@ -74,15 +74,36 @@ class SpikeInput:
 
 
 @dataclass(frozen=True)
-class Activation:
-    """Level ``clip(floor((U + step // 2) / step), level_min, level_max)``; sends differences.
+class LevelTable:
+    """Any function of a rounded accumulator: the levels of the indices ``index_min``, ``index_min + 1``, ...
 
-    ``step``: int32 array of length channels, or of all neurons, at least 1.
+    ``levels``: int16 array (rows, indices), one row for all channels or one for each; at most
+    65535 indices.
+    """
+
+    index_min: int
+    levels: NDArray[np.int16]
+
+    @property
+    def index_max(self) -> int:
+        """The last index."""
+        return self.index_min + int(self.levels.shape[1]) - 1
+
+
+@dataclass(frozen=True)
+class Activation:
+    """Level ``clip(floor(((U << shift) + step // 2) / step), level_min, level_max)``; sends differences.
+
+    ``step``: int32 array of length channels, or of all neurons, at least 1. ``shift``: 0 to 15,
+    so that a level need not be a whole number of accumulator units. With a ``table`` the
+    quotient is clipped to its indices instead, and the level is looked up.
     """
 
     step: NDArray[np.int32]
     level_min: int
     level_max: int
+    shift: int = 0
+    table: LevelTable | None = None
 
 
 @dataclass(frozen=True)

@@ -29,6 +29,7 @@ from edgespike.graph import (
     InputSpec,
     IntegrateAndFire,
     LevelInput,
+    LevelTable,
     MaxPool,
     MaxPoolWindow,
     Neuron,
@@ -52,7 +53,7 @@ VERSION = (1, 0)
 SECTIONS = ("POPS", "PROJ", "PARM", "WGTS", "INIT", "INPT", "META", "TEST")
 HEADER = struct.Struct("<8sHHIIHHHHII12x32s")
 SECTION = struct.Struct("<4sIII")
-POPULATION = struct.Struct("<BBBBHHHHiiIIIBBBBiiIHHBB10x")
+POPULATION = struct.Struct("<BBBBHHHHiiIIIBBBBiiIHHBBHIhBx")
 PROJECTION = struct.Struct("<BBBBHHHHHHHHHHHxxII12x")
 INPUT = struct.Struct("<BBHHHIIIH10x")
 TEST = struct.Struct("<III4x")
@@ -113,12 +114,19 @@ class _Blob:
     def __init__(self, alignment: int) -> None:
         self.data = bytearray()
         self.alignment = alignment
+        self.offsets: dict[bytes, int] = {}
 
     def add(self, part: bytes) -> int:
         self.data += bytes(-len(self.data) % self.alignment)
         offset = len(self.data)
         self.data += part
         return offset
+
+    def add_once(self, part: bytes) -> int:
+        """Add a part that other records may share."""
+        if part not in self.offsets:
+            self.offsets[part] = self.add(part)
+        return self.offsets[part]
 
 
 def encode_model(graph: Graph) -> bytes:
@@ -180,7 +188,7 @@ def _encode_population(graph: Graph, number: int, parameters: _Blob, initial: _B
         NEURON_KINDS.index(type(neuron)),
         population.accumulator_bits // 8,
         level_bytes(population, counts),
-        _flags(spiking) if spiking else 0,
+        _flags(neuron),
         *population.shape,
         spiking.refractory if spiking else 0,
         low,
@@ -199,10 +207,26 @@ def _encode_population(graph: Graph, number: int, parameters: _Blob, initial: _B
         len(outgoing),
         spiking.current.rounding if spiking and spiking.current else 0,
         spiking.adaptation.rounding if spiking and spiking.adaptation else 0,
+        *_encode_table(neuron, level_bytes(population), parameters),
     )
 
 
-def _flags(neuron: IntegrateAndFire) -> int:
+def _encode_table(neuron: Neuron, bytes_of_level: int, parameters: _Blob) -> tuple[int, int, int, int]:
+    """Indices, offset, first index and shift of an activation."""
+    if not isinstance(neuron, Activation):
+        return 0, 0, 0, 0
+    if neuron.table is None:
+        return 0, 0, 0, neuron.shift
+    levels = neuron.table.levels.astype(np.int32) - neuron.level_min
+    offset = parameters.add_once(levels.astype(f"<u{bytes_of_level}").tobytes())
+    return levels.shape[1], offset, neuron.table.index_min, neuron.shift
+
+
+def _flags(neuron: Neuron) -> int:
+    if isinstance(neuron, Activation):
+        return int(neuron.table is not None and len(neuron.table.levels) > 1)
+    if not isinstance(neuron, IntegrateAndFire):
+        return 0
     flags = (
         neuron.is_driven,
         neuron.current is not None,
@@ -377,11 +401,17 @@ def _decode_population(
 ) -> Population:
     kind, accumulator_bytes, bytes_of_level, flags, height, width, channels, refractory, *rest = record
     low, high, parameter_offset, parameter_count, initial_offset, compare, reset, rounding, *rest = rest
-    readout, membrane_min, membrane_max, budget, _, _, current_rounding, adaptation_rounding = rest
+    readout, membrane_min, membrane_max, budget, _, _, current_rounding, adaptation_rounding, *rest = rest
+    table_count, table_offset, index_min, level_shift = rest
 
     def parameter(number: int) -> NDArray[np.int32]:
         start = parameter_offset + 4 * parameter_count * number
         return np.frombuffer(sections["PARM"], "<i4", parameter_count, start).astype(np.int32)
+
+    def table() -> LevelTable:
+        rows = channels if flags & 1 else 1
+        stored = np.frombuffer(sections["PARM"], f"<u{bytes_of_level}", rows * table_count, table_offset)
+        return LevelTable(index_min, (stored.astype(np.int32) + low).astype(np.int16).reshape(rows, -1))
 
     neuron: Neuron
     if kind == 0:
@@ -389,7 +419,7 @@ def _decode_population(
     elif kind == 1:
         neuron = SpikeInput(low, high, budget)
     elif kind == 2:
-        neuron = Activation(parameter(0), low, high)
+        neuron = Activation(parameter(0), low, high, level_shift, table() if table_count else None)
     elif kind == 3:
         neuron = MaxPool(low, high)
     elif kind == 4:

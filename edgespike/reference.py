@@ -151,8 +151,12 @@ def per_neuron(parameter: NDArray[Any], shape: Shape) -> Values:
 def level(neuron: Activation, accumulator: Values) -> Values:
     """The level that an accumulator means."""
     step = per_neuron(neuron.step, accumulator.shape)
-    now: Values = np.clip((accumulator + step // 2) // step, neuron.level_min, neuron.level_max)
-    return now
+    quotient = ((accumulator << neuron.shift) + step // 2) // step
+    if neuron.table is None:
+        return np.asarray(np.clip(quotient, neuron.level_min, neuron.level_max))
+    index = np.clip(quotient, neuron.table.index_min, neuron.table.index_max) - neuron.table.index_min
+    row = np.arange(accumulator.shape[2]) % len(neuron.table.levels)
+    return np.asarray(neuron.table.levels[row, index], np.int64)
 
 
 def decayed(values: Values, decay: NDArray[np.int32], rounding: Rounding) -> Values:
@@ -504,7 +508,13 @@ class ReferenceNetwork:
 
     def _check_bound(self, population: Population, values: Values) -> None:
         limit = 1 << (population.accumulator_bits - 1)
-        if values.min(initial=0) < -limit or values.max(initial=0) >= limit:
+        least, greatest = int(values.min(initial=0)), int(values.max(initial=0))
+        fits = -limit <= least and greatest < limit
+        if isinstance(population.neuron, Activation):
+            half = int(population.neuron.step.max()) // 2
+            fits = fits and greatest << population.neuron.shift < (1 << 31) - half
+            fits = fits and least << population.neuron.shift >= -(1 << 31)
+        if not fits:
             raise MismatchError(
                 f"population {population.name!r} left its {population.accumulator_bits}-bit accumulator",
                 "the model's bound proof is wrong: convert the network again",

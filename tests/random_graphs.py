@@ -31,6 +31,7 @@ from edgespike.graph import (
     InputSpec,
     IntegrateAndFire,
     LevelInput,
+    LevelTable,
     MaxPool,
     MaxPoolWindow,
     OneToOne,
@@ -308,14 +309,33 @@ def summed(projections: list[Projection], populations: list[Population], shape: 
     return total
 
 
+def random_level_shift(rng: Generator, most: int) -> int:
+    """A shift that keeps accumulators, of at most so much, within 32 bits."""
+    room = 30 - most.bit_length()
+    return number(rng, 0, min(15, room)) if room > 0 and chance(rng, 0.3) else 0
+
+
+def with_table(rng: Generator, neuron: Activation, channels: int, most: int) -> Activation:
+    """Perhaps with a table: for some of the quotients that there are, or for more than that."""
+    if chance(rng, 0.6):
+        return neuron
+    reach = (most << neuron.shift) // int(neuron.step.max()) + 1
+    count = min(number(rng, 1, 2 * reach), choose(rng, 1, 50, 400))
+    first = number(rng, max(-reach, -32768), 0)
+    shape = (choose(rng, 1, channels), count)
+    levels = rng.integers(neuron.level_min, neuron.level_max, shape, np.int16, endpoint=True)
+    return replace(neuron, table=LevelTable(first, levels))
+
+
 def random_activation(rng: Generator, shape: Shape, sums: NDArray[np.int64], bound: int) -> Population:
     """An activation population at rest, with a bias."""
     bias = rng.integers(-bound // 4 - 1, bound // 4 + 1, shape[2])
     step = parameter(rng, parameter_length(rng, shape), 1, max(1, choose(rng, bound // 500, bound // 20, 3)))
     low, high = choose(rng, (0, 15), (0, 255), (-128, 127), (-300, 700))
-    neuron = Activation(step, low, high)
+    most = bound + int(np.abs(bias).max())
+    neuron = with_table(rng, Activation(step, low, high, random_level_shift(rng, most)), shape[2], most)
     levels = level(neuron, sums + bias).astype(np.int32)
-    bits = accumulator_bits(bound + int(np.abs(bias).max()) + int(step.max()))
+    bits = accumulator_bits(most + int(step.max()))
     return Population("", shape, neuron, (sums + bias).astype(np.int32), levels, bits)
 
 

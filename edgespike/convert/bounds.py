@@ -33,13 +33,15 @@ def extremes(
 
 
 def worst_accumulator(population: Population, incoming: list[tuple[Projection, Population]]) -> int:
-    """Greatest absolute value that an accumulator must hold, half a step for rounding included."""
+    """Greatest absolute value that an accumulator must hold, half a step for rounding included.
+
+    This, shifted as the population says, must fit 32 bits.
+    """
     least, greatest = extremes(population, incoming)
     if isinstance(population.neuron, Activation):
-        step = population.neuron.step
-        greatest = (
-            greatest + (step if step.size == population.shape[2] else step.reshape(population.shape)) // 2
-        )
+        step, shift = population.neuron.step, population.neuron.shift
+        half = (step if step.size == population.shape[2] else step.reshape(population.shape)) // 2
+        greatest = greatest + (half if shift == 0 else (half >> shift) + 1)
     return int(max(greatest.max(), -least.min(), 0))
 
 

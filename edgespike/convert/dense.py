@@ -83,9 +83,12 @@ def levels_of(neuron: Activation, accumulators: State) -> State:
     """The level that each accumulator means."""
     shape = accumulators.shape[1:]
     step = neuron.step if neuron.step.size == shape[2] else neuron.step.reshape(shape)
-    quotient = (accumulators.astype(np.int64) + step // 2) // step
-    levels: State = np.clip(quotient, neuron.level_min, neuron.level_max).astype(np.int32)
-    return levels
+    quotient = ((accumulators.astype(np.int64) << neuron.shift) + step // 2) // step
+    if neuron.table is None:
+        return np.asarray(np.clip(quotient, neuron.level_min, neuron.level_max).astype(np.int32))
+    index = np.clip(quotient, neuron.table.index_min, neuron.table.index_max) - neuron.table.index_min
+    row = np.arange(shape[2]) % len(neuron.table.levels)
+    return np.asarray(neuron.table.levels[row, index], np.int32)
 
 
 def evaluate(population: Population, arriving: list[tuple[Projection, Population, State]]) -> State:

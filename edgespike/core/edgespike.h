@@ -53,6 +53,9 @@ extern "C" {
 #ifndef ES_WITH_DELAYS
 #define ES_WITH_DELAYS 1 /* projections with a delay */
 #endif
+#ifndef ES_WITH_TABLES
+#define ES_WITH_TABLES 1 /* activation populations with a table of levels */
+#endif
 #ifndef ES_WITH_ONE_SHOT
 #define ES_WITH_ONE_SHOT 1 /* ES_PLAN_ONE_SHOT */
 #endif

@@ -52,6 +52,9 @@ enum { ES_DECAY_NONE, ES_DECAY_NEAREST, ES_DECAY_FLOOR, ES_DECAY_TOWARD_ZERO }; 
 
 enum { ES_READ_SPIKES, ES_READ_MEMBRANE, ES_READ_GREATEST };          /* readout */
 
+/* flag of activation populations */
+#define ES_FLAG_TABLE_BY_CHANNEL 1
+
 /* flags of integrate-and-fire populations */
 #define ES_FLAG_DRIVEN 1        /* some drive is not zero: every neuron works every tick */
 #define ES_FLAG_CURRENT 2       /* input goes through a synaptic current */
@@ -83,7 +86,11 @@ typedef struct es_population {
     uint16_t projection_count;
     uint8_t current_rounding;
     uint8_t adaptation_rounding;
-    uint8_t reserved[10];
+    uint16_t table_count; /* indices; 0: no table */
+    uint32_t table_offset;
+    int16_t index_min;
+    uint8_t level_shift;
+    uint8_t reserved;
 } es_population;
 
 enum { ES_DENSE, ES_CONVOLUTION, ES_SUM_POOL, ES_ONE_TO_ONE, ES_MAX_POOL_WINDOW };
@@ -153,6 +160,11 @@ static inline bool es_has_accumulators(const es_population *population)
 static inline bool es_has_levels(const es_population *population)
 {
     return population->level_bytes != 0;
+}
+
+static inline bool es_has_table(const es_population *population)
+{
+    return ES_WITH_TABLES && population->table_count != 0;
 }
 
 static inline bool es_is_input(const es_population *population)
@@ -386,8 +398,9 @@ ES_PRIVATE void es_deliver(es_net *net, uint32_t number);
  * tick by itself. */
 ES_PRIVATE bool es_evaluate(es_net *net, uint32_t number);
 
-/* The level that an accumulator means. */
-ES_PRIVATE int32_t es_level(int32_t accumulator, int32_t step, int32_t level_min, int32_t level_max);
+/* The level that an accumulator of an activation means, less level_min. */
+ES_PRIVATE uint32_t es_level(const es_model *model, const es_population *population, uint32_t channel,
+                             int32_t accumulator, int32_t step);
 
 /* The sources first, first + step, ... below end of a max pool's window, along one axis. */
 typedef struct es_window {

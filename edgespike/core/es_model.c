@@ -199,7 +199,7 @@ static bool flags_are_valid(const es_population *population)
 static bool spiking_fields_are_valid(const es_population *population)
 {
     if (population->kind != ES_INTEGRATE_AND_FIRE)
-        return population->flags == 0 && population->compare == 0 && population->reset == 0 &&
+        return (population->flags == 0 || population->kind == ES_ACTIVATION) && population->compare == 0 && population->reset == 0 &&
                population->rounding == 0 && population->membrane_min == 0 && population->membrane_max == 0 &&
                population->refractory == 0 && population->readout == 0 && population->current_rounding == 0 &&
                population->adaptation_rounding == 0;
@@ -208,6 +208,17 @@ static bool spiking_fields_are_valid(const es_population *population)
            population->current_rounding <= ES_DECAY_TOWARD_ZERO &&
            population->adaptation_rounding <= ES_DECAY_TOWARD_ZERO && population->readout <= ES_READ_GREATEST &&
            population->membrane_min <= 0 && population->membrane_max >= 0;
+}
+
+/* What only an activation may have: a table, and a shift. The table's place is checked with the parameters. */
+static bool table_fields_are_valid(const es_population *population)
+{
+    if (population->table_count == 0 && (population->table_offset != 0 || population->index_min != 0))
+        return false;
+    if (population->kind != ES_ACTIVATION)
+        return population->table_count == 0 && population->level_shift == 0;
+    return population->level_shift <= 15 &&
+           population->flags <= (population->table_count == 0 ? 0 : ES_FLAG_TABLE_BY_CHANNEL);
 }
 
 static bool shape_is_valid(const es_population *population)
@@ -226,11 +237,11 @@ static bool population_is_valid(const es_model *model, const es_population *popu
         (population->readout != ES_READ_SPIKES || population->level_max == 0))
         return false;
     return population->kind <= ES_INTEGRATE_AND_FIRE && es_is_input(population) == first &&
-           shape_is_valid(population) && spiking_fields_are_valid(population) &&
+           shape_is_valid(population) && spiking_fields_are_valid(population) && table_fields_are_valid(population) &&
            level_range_is_valid(population) && level_bytes_are_valid(population, model->input) &&
            accumulator_bytes_are_valid(population) &&
            (population->budget == 0 || population->kind == ES_SPIKE_INPUT) &&
-           is_zero(population->reserved, sizeof population->reserved);
+           population->reserved == 0;
 }
 
 static int check_populations(const es_model *model)
@@ -520,6 +531,23 @@ static bool spiking_parameters_are_valid(const es_population *population, const 
     return es_is_driven(population) != quiet;
 }
 
+/* Every entry of an activation's table is a level. */
+static bool table_is_valid(es_span parameters, const es_population *population)
+{
+    uint32_t rows = population->flags & ES_FLAG_TABLE_BY_CHANNEL ? population->channels : 1u;
+    uint32_t entries = rows * population->table_count;
+    uint32_t most = (uint32_t)(population->level_max - population->level_min);
+    const uint8_t *table = parameters.data + population->table_offset;
+
+    if (population->table_offset % sizeof(uint32_t) != 0 ||
+        !contains(parameters, population->table_offset, (uint64_t)entries * population->level_bytes))
+        return false;
+    for (uint32_t i = 0; i < entries; i++)
+        if ((population->level_bytes == 1 ? table[i] : ((const uint16_t *)(const void *)table)[i]) > most)
+            return false;
+    return true;
+}
+
 static bool parameters_are_valid(const es_model *model, es_span parameters, const es_population *population)
 {
     uint32_t arrays = parameter_arrays(population);
@@ -538,7 +566,7 @@ static bool parameters_are_valid(const es_model *model, es_span parameters, cons
     if (!are_within(values, count, 1, INT32_MAX))
         return false;
     if (population->kind == ES_ACTIVATION)
-        return true;
+        return !es_has_table(population) || table_is_valid(parameters, population);
     return spiking_parameters_are_valid(population, values);
 }
 
@@ -652,8 +680,8 @@ static bool neuron_is_at_rest(const es_model *model, const es_population *popula
         return level <= (model->input->counts_events ? 0 : population->level_max - population->level_min);
     case ES_ACTIVATION:
         value = initial_accumulator(population, table, place->index);
-        level = population->level_min + (int32_t)initial_stored_level(population, table, place->index);
-        return level == es_level(value, parameter, population->level_min, population->level_max);
+        return initial_stored_level(population, table, place->index) ==
+               es_level(model, population, place->channel, value, parameter);
     case ES_MAX_POOL:
         level = population->level_min + (int32_t)initial_stored_level(population, table, place->index);
         return level == initial_maximum(model, population, place);
@@ -760,6 +788,8 @@ static bool needs_what_is_left_out(const es_model *model)
         if (population->kind == ES_INTEGRATE_AND_FIRE && !ES_WITH_SPIKING)
             return true;
         if ((population->flags & ES_FLAG_CURRENT) && !ES_WITH_CURRENTS)
+            return true;
+        if (population->table_count != 0 && !ES_WITH_TABLES)
             return true;
     }
     for (uint32_t i = 0; i < model->projection_count; i++)

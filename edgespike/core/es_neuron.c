@@ -52,16 +52,31 @@ static void append(es_pixel_events *events, uint32_t channel, int32_t value)
 
 /* ---- levels ------------------------------------------------------------ */
 
-int32_t es_level(int32_t accumulator, int32_t step, int32_t level_min, int32_t level_max)
+/* The accumulator in whole steps: how far from `least`, and not beyond `greatest`. */
+static uint32_t steps_from(int32_t least, int32_t greatest, int32_t shifted, int32_t step)
 {
-    int32_t shifted = (int32_t)((uint32_t)accumulator + (uint32_t)(step / 2));
-    int32_t level = shifted / step;
+    int32_t steps = shifted / step;
 
     if (shifted % step < 0)
-        level--;
-    if (level < level_min)
-        return level_min;
-    return level > level_max ? level_max : level;
+        steps--;
+    if (steps < least)
+        return 0;
+    return (uint32_t)((steps > greatest ? greatest : steps) - least);
+}
+
+uint32_t es_level(const es_model *model, const es_population *population, uint32_t channel,
+                  int32_t accumulator, int32_t step)
+{
+    int32_t shifted = (int32_t)(((uint32_t)accumulator << population->level_shift) + (uint32_t)(step / 2));
+    const uint8_t *table = model->parameters + population->table_offset;
+    uint32_t place;
+
+    if (!es_has_table(population))
+        return steps_from(population->level_min, population->level_max, shifted, step);
+    place = steps_from(population->index_min, population->index_min + population->table_count - 1, shifted, step);
+    if (population->flags & ES_FLAG_TABLE_BY_CHANNEL)
+        place += channel * population->table_count;
+    return population->level_bytes == 1 ? table[place] : ((const uint16_t *)(const void *)table)[place];
 }
 
 static void activation_levels(const es_work *work, const es_group *group, uint16_t *now)
@@ -74,8 +89,7 @@ static void activation_levels(const es_work *work, const es_group *group, uint16
         int32_t accumulator = population->accumulator_bytes == 2
                                   ? ((const int16_t *)(const void *)work->accumulators)[neuron + i]
                                   : ((const int32_t *)(const void *)work->accumulators)[neuron + i];
-        int32_t level = es_level(accumulator, steps[i], population->level_min, population->level_max);
-        now[i] = (uint16_t)(level - population->level_min);
+        now[i] = (uint16_t)es_level(work->net->model, population, group->first + i, accumulator, steps[i]);
     }
 }
 

@@ -91,7 +91,14 @@ def dense(graph: Graph, input_levels: Array) -> list[Array]:
             now = bias + summed(graph, i, levels)
         if isinstance(neuron, Activation):
             step = np.resize(neuron.step.astype(np.int64), population.shape)
-            now = np.clip((now + step // 2) // step, neuron.level_min, neuron.level_max)
+            now = (now * 2**neuron.shift + step // 2) // step
+            if neuron.table is None:
+                now = np.clip(now, neuron.level_min, neuron.level_max)
+            else:
+                table = neuron.table.levels
+                rows = np.broadcast_to(table, (population.shape[2], table.shape[1]))
+                place = np.clip(now - neuron.table.index_min, 0, rows.shape[1] - 1)
+                now = np.stack([row[place[..., c]] for c, row in enumerate(rows)], axis=-1).astype(np.int64)
         elif not isinstance(neuron, Accumulator):
             (projection,) = graph.incoming(i)
             assert isinstance(projection.connection, MaxPoolWindow)

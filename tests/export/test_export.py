@@ -179,6 +179,7 @@ NEEDS: dict[str, Callable[[Graph], bool]] = {
     "spiking": lambda graph: graph.is_spiking,
     "currents": lambda graph: any(getattr(p.neuron, "current", None) for p in graph.populations),
     "delays": lambda graph: any(projection.delay for projection in graph.projections),
+    "tables": lambda graph: any(getattr(p.neuron, "table", None) for p in graph.populations),
     "one-shot": lambda graph: not graph.is_spiking and not NEEDS["delays"](graph),
 }
 
@@ -186,7 +187,7 @@ NEEDS: dict[str, Callable[[Graph], bool]] = {
 @pytest.mark.parametrize("feature", NEEDS)
 def test_what_the_model_does_not_need_is_left_out(gcc: str, feature: str, tmp_path: Path) -> None:
     """A model that needs something runs with it, and is refused without."""
-    kind = "levels" if feature == "one-shot" else "spikes"
+    kind = "levels" if feature in ("one-shot", "tables") else "spikes"
     graphs = (graph_with_test(kind, seed) for seed in range(50))
     graph, scores = next(case for case in graphs if NEEDS[feature](case[0]))
     write_model(graph, tmp_path / "net.esg")

@@ -21,6 +21,7 @@ from edgespike.graph import (
     InputSpec,
     IntegrateAndFire,
     LevelInput,
+    LevelTable,
     MaxPool,
     MaxPoolWindow,
     OneToOne,
@@ -35,7 +36,7 @@ from edgespike.graph import (
     SynapticCurrent,
 )
 from edgespike.modelfile import encode_model
-from edgespike.reference import ReferenceNetwork
+from edgespike.reference import ReferenceNetwork, level
 
 # name: (offset, struct format); docs/format.md
 HEADER = {
@@ -78,7 +79,11 @@ POPULATION = {
     "projection count": (50, "H"),
     "current rounding": (52, "B"),
     "adaptation rounding": (53, "B"),
-    "reserved": (54, "B"),
+    "table count": (54, "H"),
+    "table offset": (56, "I"),
+    "index min": (60, "h"),
+    "level shift": (62, "B"),
+    "reserved": (63, "B"),
 }
 PROJECTION = {
     "kind": (0, "B"),
@@ -183,6 +188,11 @@ class ModelFile:
         """Element `index` of all parameter arrays of a population."""
         offset = self.get(self.start("POPS") + 64 * number, POPULATION["parameter offset"])
         self.put(self.start("PARM") + offset, (4 * index, "i"), value)
+
+    def entry_of_table(self, number: int, form: str, index: int, value: int) -> None:
+        """An entry of an activation's table; `form` is that of a level."""
+        offset = self.get(self.start("POPS") + 64 * number, POPULATION["table offset"])
+        self.put(self.start("PARM") + offset, (struct.calcsize(form) * index, form), value)
 
     def initial(self, number: int, offset: int, form: str, value: int) -> None:
         """A value `offset` bytes into a population's initial state table."""
@@ -368,6 +378,22 @@ def plain_spiking_model() -> bytes:
     return small_model(projections=(Projection(0, 1, SMALL_DENSE),), first=SpikeInput(0, 15, 30))
 
 
+def table_model() -> bytes:
+    """Level input 0, then tables: of narrow levels for all channels in 1, of wide ones by channel in 2."""
+
+    def with_table(low: int, high: int, table: LevelTable, shift: int) -> Population:
+        neuron = Activation(np.full(3, 4, np.int32), low, high, shift, table)
+        zero = np.zeros((1, 1, 3), np.int64)
+        levels = level(neuron, zero).astype(np.int32)
+        return Population("", (1, 1, 3), neuron, values((1, 1, 3)), levels, 32)
+
+    narrow = LevelTable(-2, np.array([[5, -3, 0, 7, 9]], np.int16))
+    wide = LevelTable(0, np.arange(-6, 6, dtype=np.int16).reshape(3, 4) * 50)
+    middle = (with_table(-3, 9, narrow, 3), with_table(-300, 300, wide, 0))
+    projections = tuple(Projection(number, number + 1, SMALL_DENSE) for number in range(3))
+    return small_model(*middle, projections=projections, first=LevelInput(0, 15))
+
+
 MODELS = {
     "level": level_model,
     "spiking": spiking_model,
@@ -376,4 +402,5 @@ MODELS = {
     "forked": forked_model,
     "pooled": pooled_model,
     "plain spiking": plain_spiking_model,
+    "table": table_model,
 }

@@ -88,6 +88,10 @@ def parameter(number: int, index: int, value: int) -> Patch:
     return lambda file: file.parameter(number, index, value)
 
 
+def table_entry(number: int, form: str, index: int, value: int) -> Patch:
+    return lambda file: file.entry_of_table(number, form, index, value)
+
+
 def initial(number: int, offset: int, form: str, value: int) -> Patch:
     return lambda file: file.initial(number, offset, form, value)
 
@@ -233,7 +237,14 @@ RULES: dict[str, list[tuple[str, str, Patch]]] = {
         ("no channels", "level", population(1, channels=0)),
         ("too many neurons", "level", population(1, height=4096, width=4096, channels=2)),
         ("neurons beyond 2^32", "level", population(1, height=32768, width=32768, channels=32768)),
-        ("flags of an activation", "level", population(1, flags=1)),
+        ("flag of a table without one", "level", population(1, flags=1)),
+        ("unknown flag of a table", "table", population(2, flags=3)),
+        ("flags of a max pool", "level", population(2, flags=1)),
+        ("table of a max pool", "level", population(2, table_count=1)),
+        ("offset without a table", "level", population(1, table_offset=4)),
+        ("index without a table", "level", population(1, index_min=1)),
+        ("shift of an accumulator", "level", population(5, level_shift=1)),
+        ("shift too far", "level", population(1, level_shift=16)),
         ("compare of an activation", "level", population(1, compare=1)),
         ("reset of an activation", "level", population(1, reset=1)),
         ("rounding of an activation", "level", population(1, rounding=1)),
@@ -359,6 +370,11 @@ RULES: dict[str, list[tuple[str, str, Patch]]] = {
         ("offset behind the end", "level", population(1, parameter_offset=1 << 20)),
         ("array behind the end", "level", population(1, parameter_count=64)),
         ("step 0", "level", parameter(1, 3, 0)),
+        ("table off its alignment", "table", population(1, table_offset=14)),
+        ("table behind the end", "table", population(1, table_offset=1 << 20)),
+        ("end of the table behind the end", "table", population(2, table_count=5)),
+        ("entry above the levels", "table", table_entry(1, "B", 4, 13)),
+        ("wide entry above the levels", "table", table_entry(2, "H", 11, 601)),
         ("threshold 0", "spiking", parameter(1, 0, 0)),
         ("negative decay", "spiking", parameter(1, 4, -1)),
         ("decay above 1", "spiking", parameter(1, 7, (1 << 30) + 1)),

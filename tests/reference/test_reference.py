@@ -22,6 +22,7 @@ from edgespike.graph import (
     InputSpec,
     IntegrateAndFire,
     LevelInput,
+    LevelTable,
     MaxPool,
     MaxPoolWindow,
     Population,
@@ -132,6 +133,20 @@ def test_level_rounds_half_up_and_clips() -> None:
     assert level(activation, accumulators).ravel().tolist() == [-2, -2, -2, -1, -1, 0, 0, 1, 1, 2, 3, 3, 3]
     odd = Activation(np.array([3], np.int32), -9, 9)
     assert level(odd, np.array([-2, -1, 0, 1, 2]).reshape(1, -1, 1)).ravel().tolist() == [-1, 0, 0, 0, 1]
+    shifted = Activation(np.array([10], np.int32), -2, 3, shift=2)  # a level is 2.5 units
+    assert level(shifted, np.array([-2, -1, 0, 1, 2, 3, 4]).reshape(1, -1, 1)).ravel().tolist() == [
+        *(-1, 0, 0, 0, 1, 1, 2)
+    ]
+
+
+def test_level_tables_are_clipped_at_their_ends_and_by_channel() -> None:
+    rows = np.array([[7, -4, 0, 9], [1, 2, 3, 4]], np.int16)
+    accumulators = np.repeat(np.arange(-40, 41, 10), 2).reshape(1, -1, 2)
+    own = Activation(np.array([10, 20], np.int32), -4, 9, 0, LevelTable(-1, rows))
+    assert level(own, accumulators)[0, :, 0].tolist() == [7, 7, 7, 7, -4, 0, 9, 9, 9]
+    assert level(own, accumulators)[0, :, 1].tolist() == [1, 1, 1, 2, 2, 3, 3, 4, 4]
+    shared = Activation(np.array([10, 20], np.int32), -4, 9, 0, LevelTable(-1, rows[:1]))
+    assert level(shared, accumulators)[0, :, 1].tolist() == [7, 7, 7, -4, -4, 0, 0, 9, 9]
 
 
 @pytest.mark.parametrize(
