@@ -219,6 +219,10 @@ cdef class Model:
 
 # ---- network ----------------------------------------------------------------
 
+cdef enum:
+    BATCH = 512  # events copied at a time
+
+
 cdef class Network:
     """A model at work, in memory of its own: the backend interface over the C core.
 
@@ -245,7 +249,8 @@ cdef class Network:
         checked(es_net_init(&self.net, &model.model, <es_plan><int>plan_of(plan), self.arena.data, size))
 
     cdef int begin(self) except -1:
-        """Every call starts here, while it holds the GIL."""
+        """The last thing before the core is called, while the GIL is held: what runs
+        Python code after it could let another thread in."""
         if self.busy:
             raise UsageError(
                 "the network is at work in another thread", "give each thread a network of its own", "busy"
@@ -268,27 +273,39 @@ cdef class Network:
             DataError: an event goes backwards, lies outside, or leaves the value range.
                 Those before it have been taken.
         """
-        self.begin()
-        if events.dtype != CORE_EVENT or events.ndim != 1:
+        array = np.asarray(events)
+        if array.dtype != CORE_EVENT or array.ndim != 1:
             raise DataError(
-                f"events have dtype {events.dtype} and {events.ndim} dimensions",
+                f"events have dtype {array.dtype} and {array.ndim} dimensions",
                 "give a one-dimensional array of dtype CORE_EVENT",
                 "event-dtype",
             )
-        cdef const uint8_t[::1] content = np.ascontiguousarray(events).view(np.uint8)
-        cdef const es_event *first = NULL
-        cdef size_t count = len(events)
+        cdef const uint8_t[::1] content = np.ascontiguousarray(array).view(np.uint8)
+        cdef size_t count = content.shape[0] // sizeof(es_event)
         cdef size_t used = 0
         cdef int status
-        if count:
-            first = <const es_event *>&content[0]
+        self.begin()
         self.busy = True
         with nogil:
-            status = es_net_push(&self.net, first, count, &used)
+            status = self.push_batches(&content[0] if count else NULL, count, &used)
         self.busy = False
         if status < 0:
-            raise self.refusal(status, used, events)
+            raise self.refusal(status, used, array)
         return used, status == ES_WINDOW
+
+    cdef int push_batches(self, const uint8_t *content, size_t count, size_t *used) noexcept nogil:
+        """Pushes copies: aligned, and nobody changes an event between its check and its use."""
+        cdef es_event[BATCH] batch
+        cdef size_t size, taken
+        cdef int status = ES_OK
+        while True:
+            size = min(count - used[0], <size_t>BATCH)
+            if size:
+                memcpy(batch, content + used[0] * sizeof(es_event), size * sizeof(es_event))
+            status = es_net_push(&self.net, batch, size, &taken)
+            used[0] += taken
+            if status != ES_OK or used[0] == count:
+                return status
 
     cdef object refusal(self, int status, size_t number, object events):
         """The exception for an event that push refused."""
@@ -310,11 +327,11 @@ cdef class Network:
         Returns:
             True when it stopped at the end of a window: read the output, call again.
         """
-        self.begin()
         if not 0 <= tick < 1 << 32:
             raise UsageError(f"tick {tick} is not a 32-bit number", "count ticks modulo 2**32", "argument")
         cdef uint32_t to_tick = tick
         cdef int status
+        self.begin()
         self.busy = True
         with nogil:
             status = es_net_advance(&self.net, to_tick)
@@ -339,11 +356,11 @@ cdef class Network:
         Raises:
             ModelError: a bit of the result differs.
         """
-        self.begin()
         scores = np.empty(self.model.output_size, np.int32)
         cdef int32_t[::1] view = scores
-        cdef size_t count = len(scores)
+        cdef size_t count = view.shape[0]
         cdef int status
+        self.begin()
         self.busy = True
         with nogil:
             status = es_net_self_test(&self.net, &view[0], count)
@@ -352,38 +369,43 @@ cdef class Network:
 
     def output(self):
         """Scores of the last closed tick, flat int32: accumulators, levels or spike counts."""
-        self.begin()
         scores = np.empty(self.model.output_size, np.int32)
         cdef int32_t[::1] view = scores
-        checked(es_net_output(&self.net, &view[0], len(scores)))
+        self.begin()
+        checked(es_net_output(&self.net, &view[0], view.shape[0]))
         return scores
 
     def state(self, population):
         """Levels, membranes or accumulators of one population after the last closed tick, flat int32."""
-        self.begin()
         if not 0 <= population < self.model.population_count:
             raise UsageError(
                 f"there is no population {population}", f"there are {self.model.population_count}", "argument"
             )
         values = np.empty(es_population_size(&self.model.model, population), np.int32)
         cdef int32_t[::1] view = values
-        checked(es_net_state(&self.net, population, &view[0], len(values)))
+        cdef uint32_t number = population
+        self.begin()
+        checked(es_net_state(&self.net, number, &view[0], view.shape[0]))
         return values
 
     def stats(self):
         """Counts since the last clear: events and synaptic operations, in all and by population."""
-        self.begin()
         populations = []
         cdef uint64_t events, synops
+        cdef uint32_t number
+        cdef es_stats stats
         for number in range(self.model.population_count):
+            self.begin()
             checked(es_net_population_stats(&self.net, number, &events, &synops))
             populations.append({"events": events, "synops": synops})
+        self.begin()
+        stats = self.net.stats
         return {
-            "input_events": self.net.stats.input_events,
-            "events": self.net.stats.events,
-            "synops": self.net.stats.synops,
-            "ticks": self.net.stats.ticks,
-            "windows": self.net.stats.windows,
+            "input_events": stats.input_events,
+            "events": stats.events,
+            "synops": stats.synops,
+            "ticks": stats.ticks,
+            "windows": stats.windows,
             "populations": populations,
         }
 

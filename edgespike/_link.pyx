@@ -9,6 +9,8 @@ from libc.stdint cimport int16_t, uint8_t, uint16_t, uint32_t, uintptr_t
 from libc.stdlib cimport calloc, free, malloc, realloc
 from libc.string cimport memcpy, memmove
 
+from edgespike.errors import UsageError
+
 
 cdef extern from "es_frame.h" nogil:
     ctypedef struct es_frame:
@@ -55,7 +57,6 @@ cdef extern from "edgespike.h" nogil:
         uint16_t y
         uint16_t channel
         int16_t value
-
 
 
 cdef extern from "es_words.h" nogil:
@@ -127,7 +128,7 @@ PROTOCOL = (ES_LINK_MAJOR, ES_LINK_MINOR)
 # ---- frames -----------------------------------------------------------------
 
 
-def encode_frame(int type, int flags, int sequence, uint32_t word, bytes payload=b"") -> bytes:
+def encode_frame(int type, int flags, int sequence, uint32_t word, bytes payload not None=b"") -> bytes:
     cdef size_t size = len(payload)
     if size > ES_PAYLOAD_MAX:
         raise ValueError(f"a payload of {size} bytes is longer than {ES_PAYLOAD_MAX}")
@@ -157,7 +158,7 @@ cdef class FrameReader:
     def __dealloc__(self):
         free(self.buffer)
 
-    def feed(self, bytes data) -> list:
+    def feed(self, bytes data not None) -> list:
         cdef const uint8_t *at = <const uint8_t *><const char *>data
         cdef size_t left = len(data)
         cdef size_t used = 0
@@ -191,7 +192,7 @@ cdef class FrameReader:
 # ---- event words --------------------------------------------------------------
 
 
-def pack_events(const es_event[::1] events, shape, int max_payload, int sequence, uint32_t event, int sample):
+def pack_events(const es_event[::1] events not None, shape, int max_payload, int sequence, uint32_t event, int sample):
     height, width, channels = shape
     if not 16 <= max_payload <= ES_PAYLOAD_MAX:
         raise ValueError(f"frames of {max_payload} bytes")
@@ -220,7 +221,7 @@ def pack_events(const es_event[::1] events, shape, int max_payload, int sequence
     return frames
 
 
-def unpack_words(bytes words, shape, int word_bytes, int value_bits, uint32_t tick) -> bytes:
+def unpack_words(bytes words not None, shape, int word_bytes, int value_bits, uint32_t tick) -> bytes:
     height, width, channels = shape
     cdef es_words_layout layout = es_words_layout_of(height, width, channels)
     cdef es_words_form form = es_words_form(word_bytes, value_bits)
@@ -272,9 +273,10 @@ cdef class EmulatedBoard:
     cdef void *arena_block
     cdef bytes name_bytes
     cdef bint gone
+    cdef bint busy
 
     def __cinit__(self, *, uint32_t model_capacity=1 << 24, uint32_t arena_capacity=1 << 26,
-                  name="emulated", uint32_t boot_epoch=1, int max_payload=1024, uint32_t ring_size=1 << 16):
+                  name="emulated", uint32_t boot_epoch=1, uint16_t max_payload=1024, uint32_t ring_size=1 << 16):
         self.name_bytes = name.encode()
         self.model_block = calloc(1, <size_t>model_capacity + 16)
         self.arena_block = calloc(1, <size_t>arena_capacity + 16)
@@ -291,7 +293,7 @@ cdef class EmulatedBoard:
         self.config.arena = <uint8_t *>((<uintptr_t>self.arena_block + 15) & ~<uintptr_t>15)
         self.config.arena_capacity = arena_capacity
         self.config.ring_size = ring_size
-        self.config.max_payload = <uint16_t>max_payload
+        self.config.max_payload = max_payload
         self.config.name = self.name_bytes
         self.config.boot_epoch = boot_epoch
         self.config.write = append_output
@@ -307,22 +309,30 @@ cdef class EmulatedBoard:
         free(self.config.frames)
         free(self.out.bytes)
 
-    def _check_there(self):
+    cdef int begin(self) except -1:
+        """The last thing before the board is touched, while the GIL is held."""
         if self.gone:
             raise OSError(19, "the emulated board is gone")
+        if self.busy:
+            raise UsageError(
+                "the emulated board is at work in another thread", "give each thread a board of its own", "busy"
+            )
+        return 0
 
-    def write(self, bytes data) -> int:
-        self._check_there()
+    def write(self, bytes data not None) -> int:
+        self.begin()
         cdef size_t room = es_device_room(&self.device)
         cdef size_t count = min(<size_t>len(data), room)
         es_device_receive(&self.device, <const uint8_t *><const char *>data, count)
         return count
 
     def read(self, size_t limit=1 << 20) -> bytes:
-        self._check_there()
+        self.begin()
+        self.busy = True
         with nogil:
             while self.out.used < OUTPUT_PAUSE and es_device_poll(&self.device):
                 pass
+        self.busy = False
         cdef size_t count = min(limit, self.out.used)
         data = PyBytes_FromStringAndSize(<const char *>self.out.bytes, <Py_ssize_t>count)
         self.out.used -= count
@@ -330,6 +340,7 @@ cdef class EmulatedBoard:
         return data
 
     def reboot(self) -> None:
+        self.begin()
         self.config.boot_epoch += 1
         self.out.used = 0
         es_device_init(&self.device, &self.config)

@@ -4,9 +4,7 @@
 
 static uint32_t stored_level(const es_net *net, const es_population *input, uint32_t neuron)
 {
-    const uint8_t *levels = es_buffer_of(net, 0, ES_LEVELS);
-
-    return input->level_bytes == 1 ? levels[neuron] : ((const uint16_t *)(const void *)levels)[neuron];
+    return es_stored_level(es_buffer_of(net, 0, ES_LEVELS), input->level_bytes, neuron);
 }
 
 static void store_level(es_net *net, const es_population *input, uint32_t neuron, uint32_t stored)

@@ -232,6 +232,18 @@ static inline const int32_t *es_parameters(const es_model *model, const es_popul
     return (const int32_t *)(const void *)(model->parameters + population->parameter_offset);
 }
 
+/* Element `index` of levels of 1 or 2 bytes, and of accumulators of 2 or 4. */
+static inline uint32_t es_stored_level(const uint8_t *levels, uint32_t bytes, uint32_t index)
+{
+    return bytes == 1 ? levels[index] : ((const uint16_t *)(const void *)levels)[index];
+}
+
+static inline int32_t es_accumulator(const uint8_t *accumulators, uint32_t bytes, uint32_t index)
+{
+    return bytes == 2 ? ((const int16_t *)(const void *)accumulators)[index]
+                      : ((const int32_t *)(const void *)accumulators)[index];
+}
+
 static inline bool es_is_one_shot(const es_net *net)
 {
     return ES_WITH_ONE_SHOT && net->plan == ES_PLAN_ONE_SHOT;

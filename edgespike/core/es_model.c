@@ -25,10 +25,12 @@ static bool contains(es_span span, uint64_t offset, uint64_t size)
     return offset <= span.size && size <= span.size - offset;
 }
 
-static bool is_zero(const uint8_t *data, size_t size)
+static bool is_zero(const void *data, size_t size)
 {
+    const uint8_t *bytes = (const uint8_t *)data;
+
     for (size_t i = 0; i < size; i++)
-        if (data[i] != 0)
+        if (bytes[i] != 0)
             return false;
     return true;
 }
@@ -199,10 +201,9 @@ static bool flags_are_valid(const es_population *population)
 static bool spiking_fields_are_valid(const es_population *population)
 {
     if (population->kind != ES_INTEGRATE_AND_FIRE)
-        return (population->flags == 0 || population->kind == ES_ACTIVATION) && population->compare == 0 && population->reset == 0 &&
-               population->rounding == 0 && population->membrane_min == 0 && population->membrane_max == 0 &&
-               population->refractory == 0 && population->readout == 0 && population->current_rounding == 0 &&
-               population->adaptation_rounding == 0;
+        return (population->flags == 0 || population->kind == ES_ACTIVATION) && population->refractory == 0 &&
+               population->current_rounding == 0 && population->adaptation_rounding == 0 &&
+               is_zero(&population->compare, 12); /* to membrane_max */
     return flags_are_valid(population) && population->compare <= ES_FIRES_FROM &&
            population->reset <= ES_RESET_SUBTRACT && population->rounding <= ES_DECAY_TOWARD_ZERO &&
            population->current_rounding <= ES_DECAY_TOWARD_ZERO &&
@@ -303,15 +304,11 @@ static bool has_window(const es_projection *projection)
 
 static bool window_fields_are_valid(const es_projection *projection)
 {
-    for (int axis = 0; axis < 2; axis++) {
-        if (has_window(projection)) {
-            if (!projection->kernel[axis] || !projection->stride[axis] || !projection->dilation[axis])
-                return false;
-        } else if (projection->kernel[axis] || projection->stride[axis] || projection->dilation[axis] ||
-                   projection->padding[axis]) {
+    if (!has_window(projection))
+        return is_zero(projection->kernel, 16); /* to padding */
+    for (int axis = 0; axis < 2; axis++)
+        if (!projection->kernel[axis] || !projection->stride[axis] || !projection->dilation[axis])
             return false;
-        }
-    }
     return true;
 }
 
@@ -615,17 +612,12 @@ static bool initial_table_is_valid(const es_model *model, es_span initial, const
 
 static int32_t initial_accumulator(const es_population *population, const es_initial *table, uint32_t index)
 {
-    const uint8_t *values = table->table + table->accumulators;
-
-    return population->accumulator_bytes == 2 ? ((const int16_t *)(const void *)values)[index]
-                                              : ((const int32_t *)(const void *)values)[index];
+    return es_accumulator(table->table + table->accumulators, population->accumulator_bytes, index);
 }
 
 static uint32_t initial_stored_level(const es_population *population, const es_initial *table, uint32_t index)
 {
-    const uint8_t *values = table->table + table->levels;
-
-    return population->level_bytes == 1 ? values[index] : ((const uint16_t *)(const void *)values)[index];
+    return es_stored_level(table->table + table->levels, population->level_bytes, index);
 }
 
 /* A level of the source of a max pool. */

@@ -86,9 +86,7 @@ static void activation_levels(const es_work *work, const es_group *group, uint16
     uint32_t neuron = first_neuron(work, group);
 
     for (uint32_t i = 0; i < group->count; i++) {
-        int32_t accumulator = population->accumulator_bytes == 2
-                                  ? ((const int16_t *)(const void *)work->accumulators)[neuron + i]
-                                  : ((const int32_t *)(const void *)work->accumulators)[neuron + i];
+        int32_t accumulator = es_accumulator(work->accumulators, population->accumulator_bytes, neuron + i);
         now[i] = (uint16_t)es_level(work->net->model, population, group->first + i, accumulator, steps[i]);
     }
 }
@@ -106,8 +104,7 @@ static void raise_to(const es_work *work, uint32_t source_number, const es_group
 
     if (source_number == 0 && model->input->counts_events) {
         for (uint32_t i = 0; i < group->count; i++) {
-            uint32_t stored = source->level_bytes == 1 ? levels[neuron + i]
-                                                       : ((const uint16_t *)(const void *)levels)[neuron + i];
+            uint32_t stored = es_stored_level(levels, source->level_bytes, neuron + i);
             int32_t level = es_input_level(model, group->first + i, stored) - source->level_min;
             if (level > maxima[i])
                 maxima[i] = (uint16_t)level;
@@ -614,16 +611,13 @@ int32_t es_neuron_state(const es_net *net, uint32_t number, uint32_t neuron)
     const uint8_t *accumulators = es_buffer_of(net, number, ES_ACCUMULATORS);
 
     if (es_has_levels(population)) {
-        uint32_t stored =
-            population->level_bytes == 1 ? levels[neuron] : ((const uint16_t *)(const void *)levels)[neuron];
+        uint32_t stored = es_stored_level(levels, population->level_bytes, neuron);
         return number == 0 ? es_input_level(net->model, neuron % population->channels, stored)
                            : population->level_min + (int32_t)stored;
     }
     if (es_is_spiking(population))
         return membrane_at_rest(net, number, neuron);
-    if (population->accumulator_bytes == 2)
-        return ((const int16_t *)(const void *)accumulators)[neuron];
-    return population->accumulator_bytes == 4 ? ((const int32_t *)(const void *)accumulators)[neuron] : 0;
+    return accumulators ? es_accumulator(accumulators, population->accumulator_bytes, neuron) : 0;
 }
 
 int32_t es_neuron_score(const es_net *net, uint32_t number, uint32_t neuron)
