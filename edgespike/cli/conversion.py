@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
+from textwrap import fill
 from typing import Any
 
 from edgespike.cli.inspect import NEURON_KINDS
 from edgespike.cli.output import byte_count, percent, print_fields, print_table
 from edgespike.convert import Report
-from edgespike.convert.report import short_name
+from edgespike.convert.report import Diagnosis, short_name
 
 __all__ = ["describe", "show"]
 
@@ -23,18 +25,10 @@ def describe(report: Report) -> dict[str, Any]:
 
 def show(report: Report, output: Path, original: str) -> None:
     """Prints a report at 80 columns."""
+    measured = report.diagnosis is None  # else the table below says more
     print_table(
-        [
-            "layer",
-            "shape",
-            "weights",
-            "weight\nbits",
-            "weight\nbytes",
-            "state\nbytes",
-            "sum\nbits",
-            "active",
-            "error",
-        ],
+        ["layer", "shape", "weights", "weight\nbits", "weight\nbytes", "state\nbytes", "sum\nbits"]
+        + (["active", "error"] if measured else []),
         [
             (
                 short_name(layer.name),
@@ -44,24 +38,78 @@ def show(report: Report, output: Path, original: str) -> None:
                 f"{layer.weight_bytes:,}" if layer.weights else "-",
                 f"{layer.state_bytes:,}",
                 layer.accumulator_bits or "-",
-                percent(layer.activity, 0),
-                percent(layer.error),
+                *((percent(layer.activity, 0), percent(layer.error)) if measured else ()),
             )
             for layer in report.layers
         ],
     )
     print()
-    one_shot = byte_count(report.ram_one_shot) if report.ram_one_shot else "needs the streaming plan"
-    fields = [
-        ("RAM streaming", byte_count(report.ram_streaming)),
-        ("RAM one-shot", one_shot),
-        ("flash", f"{byte_count(report.flash)}: {output}"),
-    ]
+    if report.diagnosis:
+        show_diagnosis(report.diagnosis)
+        print()
+    print_fields(costs(report, output, original))
+    if report.diagnosis and report.diagnosis.advice:
+        print()
+        for line in report.diagnosis.advice:
+            print(fill(f"{line[0].upper()}{line[1:]}.", 80))
+
+
+def show_diagnosis(diagnosis: Diagnosis) -> None:
+    """Prints where accuracy was lost."""
+    result = "" if diagnosis.measure == "none" else diagnosis.measure
+    print_table(
+        [
+            "signal to noise\nand more",
+            "SNR\ndB",
+            "alone\ndB",
+            "scores\ndB",
+            f"{result}\nalone %",
+            "clip\n%",
+            "silent\n%",
+            "active\n%",
+            "synops",
+        ],
+        [
+            (
+                short_name(layer.name),
+                decibels(layer.snr),
+                decibels(layer.snr_alone),
+                decibels(layer.snr_scores),
+                "-" if layer.result_alone is None else f"{100 * layer.result_alone:.1f}",
+                f"{100 * layer.clipped:.1f}",
+                f"{100 * layer.silent:.0f}",
+                f"{100 * layer.active:.0f}",
+                f"{layer.synops:,.0f}",
+            )
+            for layer in diagnosis.layers
+        ],
+    )
+
+
+def decibels(ratio: float | None) -> str:
+    """A signal-to-noise ratio; float arithmetic itself has about 130 dB."""
+    return "exact" if ratio is None or ratio > 120 else f"{ratio:.1f}"
+
+
+def costs(report: Report, output: Path, original: str) -> Iterator[tuple[str, str]]:
+    """What the model takes, and how good it is."""
+    yield "RAM streaming", byte_count(report.ram_streaming)
+    yield (
+        "RAM one-shot",
+        byte_count(report.ram_one_shot) if report.ram_one_shot else "needs the streaming plan",
+    )
+    yield "flash", f"{byte_count(report.flash)}: {output}"
     if report.samples:
-        fields.append(("synops a sample", f"{report.synops:,.0f} (dense: {report.macs:,})"))
+        yield "synops a sample", f"{report.synops:,.0f} (dense: {report.macs:,})"
     if report.accuracy is not None:
-        fields.append(("accuracy", f"{percent(report.accuracy)} on {report.samples:,} calibration samples"))
-        fields.append((original, percent(report.accuracy_float)))
+        yield "accuracy", f"{percent(report.accuracy)} on {report.samples:,} calibration samples"
+        yield original, percent(report.accuracy_float)
     if report.agreement is not None:
-        fields.append(("agreement", percent(report.agreement)))
-    print_fields(fields)
+        yield "agreement", percent(report.agreement)
+    if report.certificate:
+        yield (
+            "certificate",
+            f"equals its dense twin on {report.certificate.samples:,} samples, in every state",
+        )
+        most = f"{report.certificate.event_events:,} events, {report.certificate.event_synops:,} synops"
+        yield "one input event", f"causes at most {most}"

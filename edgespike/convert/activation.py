@@ -12,10 +12,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgespike import __version__
+from edgespike.convert.advice import with_advice
 from edgespike.convert.calibration import Calibration, check_classes, samples_for
 from edgespike.convert.certificate import certify, to_metadata
 from edgespike.convert.comparison import compare
 from edgespike.convert.dense import State
+from edgespike.convert.diagnosis import diagnose
 from edgespike.convert.event_input import (
     EventOptions,
     check_layout,
@@ -93,10 +95,21 @@ def convert_onnx(
     graph = replace(graph, metadata=metadata(network, quantized, Path(path).name, events, classes))
     tell("comparing", 0.6)
     comparison = compare(
-        graph, quantized, network, run, x, inputs, lambda share: tell("comparing", 0.6 + 0.3 * share)
+        graph, quantized, network, run, x, inputs, lambda share: tell("comparing", 0.6 + 0.15 * share)
     )
-    certificate = certify(graph, calibration, lambda share: tell("proving", 0.9 + 0.1 * share))
+    certificate = certify(graph, calibration, lambda share: tell("proving", 0.75 + 0.1 * share))
     report = replace(comparison.report(graph, calibration.y), certificate=certificate)
+    diagnosis = diagnose(
+        graph,
+        quantized,
+        network,
+        run,
+        x,
+        inputs,
+        calibration.y,
+        lambda s: tell("diagnosing", 0.85 + 0.15 * s),
+    )
+    report = with_advice(report, diagnosis, graph)
     kept = {"conversion": {"levels": levels, **summary(report)}, "certificate": to_metadata(certificate)}
     graph = replace(graph, metadata={**graph.metadata, **kept})
     tell("done", 1.0)

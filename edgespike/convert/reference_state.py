@@ -22,10 +22,19 @@ PLAIN_BONUS = 0.9  # a reference that differs by pixel must save a tenth of the 
 
 @dataclass(frozen=True)
 class Work:
-    """What samples cost from reset: synaptic operations a sample, and the share of neurons that speak."""
+    """What samples cost from reset, by population.
 
-    synops: float
+    ``synops_of``: synaptic operations a sample that its events cause. ``activity``: share of
+    neurons that speak.
+    """
+
+    synops_of: tuple[float, ...]
     activity: tuple[float, ...]
+
+    @property
+    def synops(self) -> float:
+        """Synaptic operations a sample."""
+        return sum(self.synops_of)
 
 
 def at_rest(graph: Graph, inputs: State) -> Graph:
@@ -97,16 +106,15 @@ def mode(values: NDArray[Any]) -> State:
 
 def work(graph: Graph, states: list[State]) -> Work:
     """What it takes to get from reset to each of these states (of every population, by sample)."""
-    synops, activity = 0.0, []
+    synops, activity = [], []
     for number, population in enumerate(graph.populations):
-        if population.initial_level is None:
-            activity.append(0.0)
-            continue
-        speaks = (states[number] != population.initial_level).mean(axis=0)
-        activity.append(float(speaks.mean()))
-        for projection in graph.outgoing(number):
-            reached = fan_out(
-                projection.connection, population.shape, graph.populations[projection.target].shape
-            )
-            synops += float((speaks * reached).sum())
-    return Work(synops, tuple(activity))
+        caused, share = 0.0, 0.0
+        if population.initial_level is not None:
+            speaks = (states[number] != population.initial_level).mean(axis=0)
+            share = float(speaks.mean())
+            for projection in graph.outgoing(number):
+                target = graph.populations[projection.target].shape
+                caused += float((speaks * fan_out(projection.connection, population.shape, target)).sum())
+        synops.append(caused)
+        activity.append(share)
+    return Work(tuple(synops), tuple(activity))

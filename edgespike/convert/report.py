@@ -41,6 +41,51 @@ class LayerReport:
 
 
 @dataclass(frozen=True)
+class LayerDiagnosis:
+    """One population. Ratios are in dB, None where there is no difference at all.
+
+    ``snr``: in the model, with all that the layers before lost. ``snr_alone``: quantized alone;
+    ``snr_levels``: with only its values rounded to levels; ``snr_weights``: with only its weights
+    and bias as they are in the model. ``snr_scores``: of the network's scores, with this layer
+    quantized alone. ``result_alone``: accuracy (or agreement, see `Diagnosis`) then.
+    ``clipped``: share of values more than half a level beyond the last level. ``clip_noise``:
+    their share of the noise of rounding to levels. ``silent``: share of neurons whose level was
+    0 in all samples. ``active``: share of levels that are not 0. ``synops``: synaptic
+    operations a sample that its events cause.
+    """
+
+    name: str
+    snr: float | None
+    snr_alone: float | None
+    snr_levels: float | None
+    snr_weights: float | None
+    snr_scores: float | None
+    result_alone: float | None
+    clipped: float
+    clip_noise: float
+    silent: float
+    active: float
+    synops: float
+
+
+@dataclass(frozen=True)
+class Diagnosis:
+    """What was found on so many ``samples``.
+
+    ``measure``: ``"accuracy"`` with labels, ``"agreement"`` with the float network without,
+    ``"none"`` where there is one score. ``result_float`` and ``result``: of the float network
+    and of the model; None for ``"none"``. ``advice``: where accuracy was lost and what to try.
+    """
+
+    samples: int
+    measure: str
+    result_float: float | None
+    result: float | None
+    layers: tuple[LayerDiagnosis, ...]
+    advice: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class Report:
     """A conversion.
 
@@ -49,7 +94,8 @@ class Report:
     ``accuracy``: share of right top-1 answers on them, None without labels;
     ``agreement``: share where both give the same answer, None for one score.
     ``synops``: synaptic operations a sample; ``macs``: those of the dense network.
-    ``certificate``: what was proved; None for spiking networks.
+    ``certificate``: what was proved, ``diagnosis``: where accuracy was lost; None for spiking
+    networks.
     """
 
     layers: tuple[LayerReport, ...]
@@ -64,6 +110,7 @@ class Report:
     macs: int
     warnings: tuple[str, ...] = ()
     certificate: Certificate | None = None
+    diagnosis: Diagnosis | None = None
 
     def to_json(self) -> str:
         """One JSON object."""
@@ -147,19 +194,12 @@ def warnings_of(report: Report, changing: tuple[float, ...], x_range: tuple[floa
                 "are its weights, or the values that it sees, of very different sizes?"
             )
     classes = math.prod(report.layers[-1].shape)
-    before, after = report.accuracy_float, report.accuracy
-    if before is not None and after is not None and classes > 1:
-        if before < 1.5 / classes:
-            found.append(
-                f"the network before conversion is right in {before:.1%} of the samples, by chance: check "
-                f"the labels, and that it was trained on values of {x_range[0]:g} to {x_range[1]:g}"
-            )
-        elif before - after > 0.01:
-            worst = max(report.layers, key=lambda layer: layer.error or 0.0)
-            found.append(
-                f"conversion costs {before - after:.1%} of accuracy; the error is greatest in "
-                f"{short_name(worst.name)}. More levels, or more calibration samples, may help"
-            )
+    before = report.accuracy_float
+    if before is not None and classes > 1 and before < 1.5 / classes:
+        found.append(
+            f"the network before conversion is right in {before:.1%} of the samples, by chance: check "
+            f"the labels, and that it was trained on values of {x_range[0]:g} to {x_range[1]:g}"
+        )
     return tuple(found)
 
 
