@@ -124,6 +124,7 @@ def left_out(graph: Graph) -> tuple[str, ...]:
         "currents": not any(neuron.current is not None for neuron in spiking),
         "delays": not any(projection.delay for projection in graph.projections),
         "tables": all(not isinstance(neuron, Activation) or neuron.table is None for neuron in neurons),
+        "int4": not any(getattr(p.connection, "weight_bits", 0) == 4 for p in graph.projections),
         "one-shot": not arena.one_shot_bytes(graph),
     }
     return tuple(feature for feature, without in unused.items() if without)

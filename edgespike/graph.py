@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import IntEnum
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -218,9 +218,13 @@ class Population:
 
 @dataclass(frozen=True)
 class Dense:
-    """``weight``: int8 array (source neurons, target neurons); the target is (1, 1, N)."""
+    """``weight``: int8 array (source neurons, target neurons); the target is (1, 1, N).
+
+    ``weight_bits`` 4: weights are -8 to 7, and a file holds two in a byte.
+    """
 
     weight: NDArray[np.int8]
+    weight_bits: int = 8
 
 
 @dataclass(frozen=True)
@@ -229,6 +233,7 @@ class Convolution:
 
     Target channel ``g * (target channels // groups) + k`` belongs to group ``g``, as do
     source channels ``g * (source channels // groups) + j``. ``padding`` is (top, left).
+    ``weight_bits``: as in `Dense`.
     """
 
     weight: NDArray[np.int8]
@@ -236,6 +241,7 @@ class Convolution:
     dilation: tuple[int, int] = (1, 1)
     padding: tuple[int, int] = (0, 0)
     groups: int = 1
+    weight_bits: int = 8
 
 
 @dataclass(frozen=True)
@@ -253,6 +259,7 @@ class OneToOne:
     """Equal shapes; ``weight``: int16 array (channels,)."""
 
     weight: NDArray[np.int16]
+    weight_bits: ClassVar[int] = 16
 
 
 @dataclass(frozen=True)

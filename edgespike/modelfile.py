@@ -288,13 +288,11 @@ def _encode_initial(population: Population, counts: EventCounts | None, low: int
 
 def _encode_projection(projection: Projection, weights: _Blob) -> bytes:
     connection = projection.connection
-    vectors, bits = _weight_vectors(connection)
-    offset = stride = 0
-    if vectors is not None:
-        stride = (vectors.shape[1] + 3) // 4 * 4
-        padded = np.zeros((vectors.shape[0], stride), f"<i{bits // 8}")
-        padded[:, : vectors.shape[1]] = vectors
-        offset = weights.add(padded.tobytes())
+    bits = offset = stride = 0
+    if isinstance(connection, Dense | Convolution | OneToOne):
+        bits = connection.weight_bits
+        stride, data = _encode_weights(connection.weight.reshape(-1, connection.weight.shape[-1]), bits)
+        offset = weights.add(data)
     kernel = stride_yx = dilation = padding = (0, 0)
     groups = 0
     if isinstance(connection, Convolution):
@@ -321,14 +319,32 @@ def _encode_projection(projection: Projection, weights: _Blob) -> bytes:
     )
 
 
-def _weight_vectors(connection: Connection) -> tuple[NDArray[Any] | None, int]:
-    if isinstance(connection, Dense):
-        return connection.weight, 8
-    if isinstance(connection, Convolution):
-        return connection.weight.reshape(-1, connection.weight.shape[3]), 8
-    if isinstance(connection, OneToOne):
-        return connection.weight.reshape(1, -1), 16
-    return None, 0
+def _encode_weights(vectors: NDArray[Any], bits: int) -> tuple[int, bytes]:
+    """The weight stride and the bytes of weight vectors (vectors, length)."""
+    count, length = vectors.shape
+    if bits == 4:  # byte j: weight j below, weight j + half above
+        half = (length + 1) // 2
+        nibbles = np.zeros((count, 2, half), np.uint8)
+        nibbles.reshape(count, -1)[:, :length] = vectors & 15
+        return 2 * half, (nibbles[:, 0] | nibbles[:, 1] << 4).tobytes()
+    stride = (length + 3) // 4 * 4
+    padded = np.zeros((count, stride), f"<i{bits // 8}")
+    padded[:, :length] = vectors
+    return stride, padded.tobytes()
+
+
+def _decode_weights(
+    data: bytes, offset: int, count: int, stride: int, length: int, bits: int
+) -> NDArray[Any]:
+    """Weight vectors (vectors, length) of 4 and 8 bits as int8, of 16 as int16."""
+    dtype, stored, step = f"<i{bits // 8}", length, stride
+    if bits == 4:
+        dtype, stored, step = "<i1", (length + 1) // 2, stride // 2
+    flat = np.frombuffer(data, dtype, (count - 1) * step + stored, offset)
+    vectors = np.lib.stride_tricks.sliding_window_view(flat, stored)[::step]
+    if bits == 4:
+        return np.concatenate([vectors << 4 >> 4, vectors >> 4], axis=1)[:, :length]
+    return vectors.copy()
 
 
 def _encode_input(graph: Graph) -> bytes:
@@ -477,28 +493,27 @@ def _decode_initial(
 def _decode_projection(
     record: tuple[int, ...], populations: tuple[Population, ...], weights: bytes
 ) -> Projection:
-    kind, _, delay, shift, source, target, kernel_y, kernel_x, stride_y, stride_x, *rest = record
+    kind, bits, delay, shift, source, target, kernel_y, kernel_x, stride_y, stride_x, *rest = record
     dilation_y, dilation_x, top, left, groups, offset, vector_stride = rest
     kernel, stride = (kernel_y, kernel_x), (stride_y, stride_x)
     dilation, padding = (dilation_y, dilation_x), (top, left)
 
-    def vectors(count: int, length: int, dtype: str) -> NDArray[Any]:
-        flat = np.frombuffer(weights, dtype, count * vector_stride, offset)
-        return flat.reshape(count, vector_stride)[:, :length].copy()
+    def vectors(count: int, length: int) -> NDArray[Any]:
+        return _decode_weights(weights, offset, count, vector_stride, length, bits)
 
     pre, post = populations[source], populations[target]
     connection: Connection
     if kind == 0:
-        connection = Dense(vectors(pre.size, post.size, "<i1"))
+        connection = Dense(vectors(pre.size, post.size), bits)
     elif kind == 1:
         length = post.shape[2] // groups
-        taps = vectors(pre.shape[2] * kernel_y * kernel_x, length, "<i1")
+        taps = vectors(pre.shape[2] * kernel_y * kernel_x, length)
         shape = (pre.shape[2], kernel_y, kernel_x, length)
-        connection = Convolution(taps.reshape(shape), stride, dilation, padding, groups)
+        connection = Convolution(taps.reshape(shape), stride, dilation, padding, groups, bits)
     elif kind == 2:
         connection = SumPool(kernel, stride, padding, dilation)
     elif kind == 3:
-        connection = OneToOne(vectors(1, post.shape[2], "<i2")[0])
+        connection = OneToOne(vectors(1, post.shape[2])[0])
     else:
         connection = MaxPoolWindow(kernel, stride, padding, dilation)
     return Projection(source, target, connection, shift, delay)

@@ -89,8 +89,8 @@ def pair(rng: Generator, low: int, high: int) -> tuple[int, int]:
     return number(rng, low, high), number(rng, low, high)
 
 
-def weights(rng: Generator, shape: tuple[int, ...]) -> NDArray[np.int8]:
-    spread = choose(rng, 2, 20, 128)
+def weights(rng: Generator, shape: tuple[int, ...], bits: int) -> NDArray[np.int8]:
+    spread = choose(rng, 2, 8) if bits == 4 else choose(rng, 2, 20, 128)
     return rng.integers(-spread, spread - 1, shape, np.int8, endpoint=True)
 
 
@@ -104,16 +104,17 @@ def random_connection(rng: Generator, source: Shape, target: Shape) -> Connectio
     if source[2] == target[2]:
         options += ["sum pool"]
     kind = choose(rng, *options)
+    bits = choose(rng, 8, 8, 4)
     if kind == "dense":
-        return Dense(weights(rng, (source[0] * source[1] * source[2], target[2])))
+        return Dense(weights(rng, (source[0] * source[1] * source[2], target[2]), bits), bits)
     if kind == "one to one":
         return OneToOne(rng.integers(-700, 700, source[2], np.int16))
     kernel, stride, dilation, padding = pair(rng, 1, 4), pair(rng, 1, 3), pair(rng, 1, 3), pair(rng, 0, 3)
     if kind == "sum pool":
         return SumPool(kernel, stride, padding, dilation)
     groups = choose(rng, 1, int(np.gcd(source[2], target[2])))
-    weight = weights(rng, (source[2], *kernel, target[2] // groups))
-    return Convolution(weight, stride, dilation, padding, groups)
+    weight = weights(rng, (source[2], *kernel, target[2] // groups), bits)
+    return Convolution(weight, stride, dilation, padding, groups, bits)
 
 
 def add_max_pool(rng: Generator, plan: Plan, source: int) -> None:

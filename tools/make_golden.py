@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from random_graphs import random_events, random_graph
 
-from edgespike.graph import Activation, Convolution, Graph, IntegrateAndFire, SelfTest
+from edgespike.graph import Activation, Convolution, Dense, Graph, IntegrateAndFire, SelfTest
 from edgespike.modelfile import encode_model, read_model
 from edgespike.reference import ReferenceNetwork
 
@@ -54,6 +54,9 @@ def features(graph: Graph) -> Iterator[Any]:
         yield "shift", projection.shift > 0
         if isinstance(projection.connection, Convolution):
             yield "groups", projection.connection.groups > 1
+        if isinstance(projection.connection, Dense | Convolution):
+            length = projection.connection.weight.shape[-1]
+            yield type(projection.connection).__name__, projection.connection.weight_bits, length % 2
 
 
 def golden(seed: int) -> Graph:
@@ -92,7 +95,8 @@ def main() -> None:
         if len(new) < 2 or not len(graph.self_test.events):
             continue
         data = encode_model(graph)
-        if len(data) <= LARGEST:
+        path = folder / f"seed_{seed}.esg"
+        if len(data) <= LARGEST and not path.exists():
             seen |= new
             path.write_bytes(data)
             print(f"seed {seed}: {len(data):,} bytes, {len(new)} new features")

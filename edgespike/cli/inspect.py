@@ -143,13 +143,14 @@ def describe_population(graph: Graph, number: int) -> dict[str, Any]:
 def describe_projection(projection: Projection) -> dict[str, Any]:
     """One projection; ``kernel`` and ``stride`` are null where there is no window."""
     connection = projection.connection
-    kernel = stride = weight = None
+    kernel = stride = None
+    weights = bits = 0
     if isinstance(connection, Convolution):
         kernel, stride = connection.weight.shape[1:3], connection.stride
     elif isinstance(connection, SumPool | MaxPoolWindow):
         kernel, stride = connection.kernel, connection.stride
     if isinstance(connection, Dense | Convolution | OneToOne):
-        weight = connection.weight
+        weights, bits = connection.weight.size, connection.weight_bits
     return {
         "source": projection.source,
         "target": projection.target,
@@ -159,8 +160,8 @@ def describe_projection(projection: Projection) -> dict[str, Any]:
         "groups": connection.groups if isinstance(connection, Convolution) else 1,
         "shift": projection.shift,
         "delay": projection.delay,
-        "weights": 0 if weight is None else weight.size,
-        "weight_bits": 0 if weight is None else 8 * weight.itemsize,
+        "weights": weights,
+        "weight_bits": bits,
     }
 
 

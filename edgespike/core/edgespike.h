@@ -56,6 +56,9 @@ extern "C" {
 #ifndef ES_WITH_TABLES
 #define ES_WITH_TABLES 1 /* activation populations with a table of levels */
 #endif
+#ifndef ES_WITH_INT4
+#define ES_WITH_INT4 1 /* weights of 4 bits */
+#endif
 #ifndef ES_WITH_ONE_SHOT
 #define ES_WITH_ONE_SHOT 1 /* ES_PLAN_ONE_SHOT */
 #endif

@@ -375,6 +375,13 @@ ES_PRIVATE void es_add_vectors_16(uint16_t *accumulators, const int8_t *weights,
 ES_PRIVATE void es_add_wide_vectors_32(uint32_t *restrict accumulators, const int8_t *restrict weights,
                                        const es_term *restrict terms, uint32_t term_count, uint32_t length);
 
+/* The same with weights of 4 bits and any values: byte i of a vector holds weight i below and
+ * weight i + half above, where half is (length + 1) / 2. */
+ES_PRIVATE void es_add_halves_32(uint32_t *accumulators, const int8_t *weights, const es_term *terms,
+                                 uint32_t term_count, uint32_t length);
+ES_PRIVATE void es_add_halves_16(uint16_t *accumulators, const int8_t *weights, const es_term *terms,
+                                 uint32_t term_count, uint32_t length);
+
 /* maxima[i] = max(maxima[i], values[i]). */
 ES_PRIVATE void es_maximum_8(uint16_t *restrict maxima, const uint8_t *restrict values, uint32_t count);
 ES_PRIVATE void es_maximum_16(uint16_t *restrict maxima, const uint16_t *restrict values, uint32_t count);

@@ -70,6 +70,48 @@ void es_add_wide_vectors_32(uint32_t *restrict accumulators, const int8_t *restr
             accumulators[j] += (uint32_t)weights[terms[i].vector + j] * terms[i].value;
 }
 
+/* Weights of 4 bits: the half of a byte that lies below the sign after a shift by `up`. */
+static inline uint32_t half_product(int8_t pair, uint32_t up, uint32_t value)
+{
+    return (uint32_t)((int8_t)((uint32_t)pair << up) >> 4) * value;
+}
+
+static inline void add_half_32(uint32_t *restrict accumulators, const int8_t *restrict pairs, uint32_t up,
+                               uint32_t value, uint32_t count)
+{
+    for (uint32_t i = 0; i < count; i++)
+        accumulators[i] += half_product(pairs[i], up, value);
+}
+
+void es_add_halves_32(uint32_t *accumulators, const int8_t *weights, const es_term *terms,
+                      uint32_t term_count, uint32_t length)
+{
+    uint32_t half = (length + 1) / 2;
+
+    for (uint32_t i = 0; i < term_count; i++) {
+        add_half_32(accumulators, weights + terms[i].vector, 4, terms[i].value, half);
+        add_half_32(accumulators + half, weights + terms[i].vector, 0, terms[i].value, length - half);
+    }
+}
+
+static inline void add_half_16(uint16_t *restrict accumulators, const int8_t *restrict pairs, uint32_t up,
+                               uint32_t value, uint32_t count)
+{
+    for (uint32_t i = 0; i < count; i++)
+        accumulators[i] = (uint16_t)(accumulators[i] + half_product(pairs[i], up, value));
+}
+
+void es_add_halves_16(uint16_t *accumulators, const int8_t *weights, const es_term *terms,
+                      uint32_t term_count, uint32_t length)
+{
+    uint32_t half = (length + 1) / 2;
+
+    for (uint32_t i = 0; i < term_count; i++) {
+        add_half_16(accumulators, weights + terms[i].vector, 4, terms[i].value, half);
+        add_half_16(accumulators + half, weights + terms[i].vector, 0, terms[i].value, length - half);
+    }
+}
+
 void es_maximum_8(uint16_t *restrict maxima, const uint8_t *restrict values, uint32_t count)
 {
     for (uint32_t i = 0; i < count; i++)

@@ -361,10 +361,11 @@ static bool weights_are_valid(es_span weights, const es_projection *projection, 
 {
     static const uint8_t bits[] = {8, 8, 0, 16, 0};
     uint64_t vectors = 1;
-    uint32_t length = target->channels;
-    uint32_t room; /* in elements */
+    uint32_t length = target->channels, stride = projection->weight_stride;
+    uint32_t room; /* like them in elements, or in bytes that hold two */
+    bool halves = projection->weight_bits == 4;
 
-    if (projection->weight_bits != bits[projection->kind])
+    if (projection->weight_bits != bits[projection->kind] && !(halves && bits[projection->kind] == 8))
         return false;
     if (projection->weight_bits == 0)
         return projection->weight_offset == 0 && projection->weight_stride == 0;
@@ -376,9 +377,14 @@ static bool weights_are_valid(es_span weights, const es_projection *projection, 
     }
     if (projection->weight_offset % ES_ALIGNMENT != 0 || projection->weight_offset > weights.size)
         return false;
-    room = (weights.size - projection->weight_offset) / (projection->weight_bits / 8u);
-    return projection->weight_stride % 4 == 0 && projection->weight_stride >= length && length <= room &&
-           vectors - 1 <= (room - length) / projection->weight_stride;
+    if (stride % (halves ? 2 : 4) != 0)
+        return false;
+    if (halves) {
+        length = (length + 1) / 2;
+        stride /= 2;
+    }
+    room = (weights.size - projection->weight_offset) >> (projection->weight_bits == 16);
+    return stride >= length && length <= room && vectors - 1 <= (room - length) / stride;
 }
 
 /* Max pools take windows, all other kinds of target take sums. */
@@ -784,9 +790,12 @@ static bool needs_what_is_left_out(const es_model *model)
         if (population->table_count != 0 && !ES_WITH_TABLES)
             return true;
     }
-    for (uint32_t i = 0; i < model->projection_count; i++)
+    for (uint32_t i = 0; i < model->projection_count; i++) {
         if (model->projections[i].delay != 0 && !ES_WITH_DELAYS)
             return true;
+        if (model->projections[i].weight_bits == 4 && !ES_WITH_INT4)
+            return true;
+    }
     return false;
 }
 

@@ -64,11 +64,28 @@ static uint32_t shifted(const es_projection *projection, int32_t value)
     return (uint32_t)value << projection->shift;
 }
 
+static bool has_halves(const es_projection *projection)
+{
+    return ES_WITH_INT4 && projection->weight_bits == 4;
+}
+
+/* From one weight vector to the next. */
+static uint32_t vector_bytes(const es_projection *projection)
+{
+    return has_halves(projection) ? projection->weight_stride / 2 : projection->weight_stride;
+}
+
+static const int8_t *weights_of(const es_net *net, const es_projection *projection)
+{
+    return (const int8_t *)net->model->weights + projection->weight_offset;
+}
+
 /* The events of a pixel as terms; the weight vector of channel c is number
  * c * vectors_per_channel, counted from a place that depends on the target. */
 typedef struct es_terms {
     uint32_t count;
-    bool wide; /* some value needs more than 16 bits */
+    bool halves; /* weights of 4 bits */
+    bool wide;   /* some value needs more than 16 bits */
     es_term terms[ES_GROUP];
 } es_terms;
 
@@ -76,10 +93,11 @@ static void list_terms(es_terms *list, const es_projection *projection, const es
                        uint32_t vectors_per_channel)
 {
     list->count = events->count;
+    list->halves = has_halves(projection);
     list->wide = false;
     for (uint32_t i = 0; i < events->count; i++) {
         uint32_t value = shifted(projection, events->values[i]);
-        list->terms[i].vector = events->channels[i] * vectors_per_channel * projection->weight_stride;
+        list->terms[i].vector = events->channels[i] * vectors_per_channel * vector_bytes(projection);
         list->terms[i].value = value;
         list->wide = list->wide || value + 0x8000u > UINT16_MAX;
     }
@@ -90,11 +108,15 @@ static void add_terms(const es_target *target, uint32_t neuron, const int8_t *we
                       uint32_t first, uint32_t count, uint32_t length)
 {
     const es_term *terms = list->terms + first;
-    uint16_t *halves = (uint16_t *)(void *)target->accumulators;
+    uint16_t *shorts = (uint16_t *)(void *)target->accumulators;
     uint32_t *words = (uint32_t *)(void *)target->accumulators;
 
-    if (target->population->accumulator_bytes == 2)
-        es_add_vectors_16(halves + neuron, weights, terms, count, length);
+    if (ES_WITH_INT4 && list->halves && target->population->accumulator_bytes == 2)
+        es_add_halves_16(shorts + neuron, weights, terms, count, length);
+    else if (ES_WITH_INT4 && list->halves)
+        es_add_halves_32(words + neuron, weights, terms, count, length);
+    else if (target->population->accumulator_bytes == 2)
+        es_add_vectors_16(shorts + neuron, weights, terms, count, length);
     else if (list->wide)
         es_add_wide_vectors_32(words + neuron, weights, terms, count, length);
     else
@@ -174,7 +196,6 @@ static bool first_tap(es_taps *taps, const es_projection *projection, int axis, 
 static uint32_t project_dense(es_net *net, const es_projection *projection, const es_pixel_events *events)
 {
     const es_population *source = &net->model->populations[projection->source];
-    const int8_t *weights = (const int8_t *)net->model->weights + projection->weight_offset;
     es_target target = target_of(net, projection);
     uint32_t length = target.population->channels;
     size_t first = (size_t)(events->y * source->width + events->x) * source->channels;
@@ -182,7 +203,8 @@ static uint32_t project_dense(es_net *net, const es_projection *projection, cons
 
     touch(net, &target, 0);
     list_terms(&list, projection, events, 1);
-    add_terms(&target, 0, weights + first * projection->weight_stride, &list, 0, list.count, length);
+    add_terms(&target, 0, weights_of(net, projection) + first * vector_bytes(projection), &list, 0,
+              list.count, length);
     return events->count * length;
 }
 
@@ -207,7 +229,7 @@ static void convolve(const es_target *target, uint32_t pixel, const es_projectio
 static uint32_t project_convolution(es_net *net, const es_projection *projection,
                                     const es_pixel_events *events)
 {
-    const int8_t *weights = (const int8_t *)net->model->weights + projection->weight_offset;
+    const int8_t *weights = weights_of(net, projection);
     es_target target = target_of(net, projection);
     uint32_t group_size = net->model->populations[projection->source].channels / projection->groups;
     uint32_t pixels = 0;
@@ -222,7 +244,7 @@ static uint32_t project_convolution(es_net *net, const es_projection *projection
             uint32_t pixel = down.target * target.population->width + across.target;
             uint32_t position = down.position * projection->kernel[ACROSS] + across.position;
             touch(net, &target, pixel);
-            convolve(&target, pixel, projection, weights + (size_t)position * projection->weight_stride,
+            convolve(&target, pixel, projection, weights + (size_t)position * vector_bytes(projection),
                      events, &list, group_size);
             pixels++;
         }

@@ -180,6 +180,7 @@ NEEDS: dict[str, Callable[[Graph], bool]] = {
     "currents": lambda graph: any(getattr(p.neuron, "current", None) for p in graph.populations),
     "delays": lambda graph: any(projection.delay for projection in graph.projections),
     "tables": lambda graph: any(getattr(p.neuron, "table", None) for p in graph.populations),
+    "int4": lambda graph: any(getattr(p.connection, "weight_bits", 0) == 4 for p in graph.projections),
     "one-shot": lambda graph: not graph.is_spiking and not NEEDS["delays"](graph),
 }
 
