@@ -48,6 +48,10 @@ class Readout(IntEnum):
     SPIKES = 0  # spikes in the window
     MEMBRANE = 1  # the membrane now
     GREATEST_MEMBRANE = 2  # the greatest membrane at the end of a tick of the window
+    FIRST_SPIKE = 3  # minus the tick of the window in which it first spiked, or NEVER
+
+
+NEVER = -(1 << 31)  # the score of a neuron that has not spiked yet, where the first spike counts
 
 
 # ---- neurons ---------------------------------------------------------------

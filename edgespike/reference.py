@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from edgespike.errors import DataError, MismatchError, UsageError
 from edgespike.graph import (
+    NEVER,
     Activation,
     Compare,
     Connection,
@@ -305,8 +306,9 @@ class ReferenceNetwork:
         self.under_way: dict[tuple[int, int], Values] = {}  # by target and tick of arrival
         self.scores = np.zeros(populations[-1].shape, np.int64)
         output = populations[-1].neuron
-        if isinstance(output, IntegrateAndFire) and output.readout == Readout.GREATEST_MEMBRANE:
-            self.scores += output.membrane_min
+        if isinstance(output, IntegrateAndFire):
+            worst = {Readout.GREATEST_MEMBRANE: output.membrane_min, Readout.FIRST_SPIKE: NEVER}
+            self.scores += worst.get(output.readout, 0)
         self.seen = np.zeros(populations[0].shape, np.int64)  # events counted, by input neuron
         self.sent = np.zeros(populations[0].shape, np.int64)  # input values of the open tick
 
@@ -504,6 +506,9 @@ class ReferenceNetwork:
                 self.scores += spikes
             elif neuron.readout == Readout.GREATEST_MEMBRANE:
                 self.scores = np.maximum(self.scores, after.membrane)
+            elif neuron.readout == Readout.FIRST_SPIKE:
+                tick = min((self.tick - self.window_start) % TICKS, -NEVER - 1)
+                self.scores = np.where((spikes > 0) & (self.scores == NEVER), -tick, self.scores)
         return spikes, not after.equals(before)
 
     def _check_bound(self, population: Population, values: Values) -> None:

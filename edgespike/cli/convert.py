@@ -90,7 +90,7 @@ class Grouped(click.Command):
     "--gain", metavar="KIND", help="NIR: Of the input: exact, euler or none.  [default: as --decay]"
 )
 @click.option("--current", metavar="KIND", help="NIR: What v takes in of a synaptic current: new or old.")
-@click.option("--readout", metavar="KIND", help="NIR: Scores of leaky outputs: membrane or greatest.")
+@click.option("--readout", metavar="KIND", help="NIR: Scores: spikes, first, membrane, greatest.")
 @click.option("--max-spikes", type=int, metavar="N", help="NIR: Most spikes of a neuron in a tick.")
 @json_option
 def command(

@@ -8,7 +8,7 @@ stepped is each framework's own. A `Profile` says it; nothing is guessed.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, TypedDict, Unpack
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,9 +30,11 @@ __all__ = [
     "Dynamics",
     "FloatInterpreter",
     "Profile",
+    "ProfileOptions",
     "choose_profile",
     "discretise",
     "plausibility",
+    "readout_of",
 ]
 
 Array = NDArray[np.float64]
@@ -59,8 +61,10 @@ CHOICES = {
         "old": "v takes in the synaptic current of the tick before",
     },
     "readout": {
-        "membrane": "scores of an output that never spikes are its membranes at the end",
-        "greatest": "they are its greatest membranes after a tick",
+        "spikes": "scores are the output's numbers of spikes",
+        "first": "the earlier its first spike, the higher a neuron's score",
+        "membrane": "scores are its membranes at the end",
+        "greatest": "scores are its greatest membranes after a tick",
     },
 }
 
@@ -107,7 +111,7 @@ class Profile:
     decay: str
     gain: str
     current: str = "new"
-    readout: str = "membrane"
+    readout: str | None = None
     max_spikes: int = 1
     map_ticks: int = 0
 
@@ -143,36 +147,54 @@ class Profile:
         return round(self.dt * 1e6)
 
 
-def choose_profile(
-    dt: float | None,
-    reset: str | None = None,
-    compare: str | None = None,
-    decay: str | None = None,
-    gain: str | None = None,
-    *,
-    framework: str | None = None,
-    current: str | None = None,
-    max_spikes: int | None = None,
-    readout: str = "membrane",
-) -> Profile:
+class ProfileOptions(TypedDict, total=False):
+    """What a user may say of what NIR leaves open; the choices are those of ``CHOICES``.
+
+    framework: a name in ``FRAMEWORKS``: what its neurons do, where nothing else is given.
+    reset: what a spike does to v.
+    compare: when a membrane fires.
+    decay: how membranes and currents decay. Without a framework exact.
+    gain: of the input. Stepped as the decay is, unless a framework says otherwise.
+    current: what a membrane takes in of a synaptic current. Without a framework new.
+    max_spikes: the most spikes of a neuron in a tick, 1 unless reset is ``"subtract"``.
+    readout: what the scores are: spikes, or membranes of an output that never spikes.
+    """
+
+    framework: str | None
+    reset: str | None
+    compare: str | None
+    decay: str | None
+    gain: str | None
+    current: str | None
+    max_spikes: int | None
+    readout: str | None
+
+
+def choose_profile(dt: float | None = None, **options: Unpack[ProfileOptions]) -> Profile:
     """Check a profile: that of a framework, with what is given in its place.
 
-    Without a framework ``decay`` None is exact, ``gain`` None is stepped as the decay is,
-    ``current`` None is new, ``max_spikes`` None is 1.
+    Args:
+        dt: seconds in a tick, a whole number of microseconds.
+        options: the rest.
 
     Raises:
         UsageError: something that NIR leaves open was not decided, or decided wrongly.
     """
+    framework, decay = options.get("framework"), options.get("decay")
     if framework is not None and framework not in FRAMEWORKS:
         raise UsageError(
             f"there is no profile {framework!r}", f"choose one of {', '.join(FRAMEWORKS)}", "profile"
         )
     known = FRAMEWORKS.get(framework or "", {})
-    reset, compare = reset or known.get("reset"), compare or known.get("compare")
-    gain = gain or (known.get("gain") if decay is None else decay)
+    reset = options.get("reset") or known.get("reset")
+    compare = options.get("compare") or known.get("compare")
+    gain = options.get("gain") or (known.get("gain") if decay is None else decay)
     decay = decay or known.get("decay", "exact")
-    current = current or known.get("current", "new")
-    most = max_spikes or (known.get("max_spikes", 1) if (reset or "") == "subtract" else 1)
+    current = options.get("current") or known.get("current", "new")
+    readout = options.get("readout")
+    most = options.get("max_spikes")
+    if most is None:
+        most = known.get("max_spikes", 1) if reset == "subtract" else 1
     missing = [name for name, value in (("dt", dt), ("reset", reset), ("compare", compare)) if value is None]
     if missing:
         explained = ["dt: seconds in a tick of the training"] if "dt" in missing else []
@@ -188,7 +210,7 @@ def choose_profile(
         float(dt), reset, compare, decay, gain or decay, current, readout, most, known.get("map_ticks", 0)
     )
     for name in CHOICES:
-        if getattr(profile, name) not in CHOICES[name]:
+        if getattr(profile, name) not in (*CHOICES[name], *([None] if name == "readout" else [])):
             raise UsageError(f"there is no {name} {getattr(profile, name)!r}", _explain(name), "profile")
     if not 1 <= most <= MOST_SPIKES or (most > 1 and not profile.firing.subtracts):
         raise UsageError(
@@ -326,13 +348,37 @@ def plausibility(population: FloatPopulation, profile: Profile) -> list[str]:
     return []
 
 
+def readout_of(population: FloatPopulation, profile: Profile) -> str:
+    """What the scores of the output are: a choice of ``CHOICES["readout"]``.
+
+    Raises:
+        ModelError: the output has none of these.
+    """
+    neuron, chosen = population.neuron, profile.readout
+    if neuron is None or neuron.fires:
+        chosen = chosen or "spikes"
+        possible = ["spikes", "first"] if neuron is None or not neuron.remembers else list(CHOICES["readout"])
+        why = "keeps no membrane"
+    else:
+        chosen = chosen or "membrane"
+        possible, why = ["membrane", "greatest"], "never spikes"
+    if chosen not in possible:
+        raise ModelError(
+            f"node {population.name!r} {why}: readout {chosen!r} makes no sense",
+            f"choose {' or '.join(possible)}",
+            "profile-readout",
+        )
+    return chosen
+
+
 # ---- the float interpreter --------------------------------------------------
 
 
 class FloatInterpreter:
     """Runs the discretised network in float64: what quantization is measured against.
 
-    Samples run side by side; every array has their axis first.
+    Samples run side by side; every array has their axis first. ``scores`` are those of the output:
+    numbers of spikes, minus the tick of the first one, or membranes in real units.
     """
 
     def __init__(self, network: FloatNetwork, profile: Profile, samples: int = 1) -> None:
@@ -343,16 +389,11 @@ class FloatInterpreter:
         self.currents = [np.zeros((samples, *p.shape)) for p in network.populations]
         self.due = [np.zeros((samples, *p.shape)) for p in network.populations]
         self.delays = [profile.ticks(p, network.populations[p.target]) for p in network.projections]
-        self.greatest: Array | None = None  # membranes of the output, after a tick
+        self.readout = readout_of(network.populations[-1], profile)
+        start = {"first": -np.inf, "greatest": -np.inf}.get(self.readout, 0.0)
+        self.scores = np.full(self.membranes[-1].shape, start)  # real: spikes, -ticks, or membranes
+        self.tick = 0
         self.past: list[list[Array]] = []  # what all populations sent, tick by tick, the last one first
-
-    @property
-    def scores(self) -> Array | None:
-        """Of an output that never fires, in real units; None: its spikes are counted."""
-        last = self.dynamics[-1]
-        if last is None or last.fires or self.greatest is None:
-            return None
-        return last.gain * (self.greatest if self.profile.readout == "greatest" else self.membranes[-1])
 
     def step(self, values: Array) -> list[Array]:
         """One tick.
@@ -372,9 +413,19 @@ class FloatInterpreter:
                 if projection.target == number and delay < len(self.past):
                     arriving += apply_map(projection.map, self.past[delay][projection.source], shape)
             sent.append(arriving if dynamics is None else self._spike(number, dynamics, arriving))
-        now = self.membranes[-1]
-        self.greatest = now if self.greatest is None else np.maximum(self.greatest, now)
+        self._keep_scores(sent[-1])
+        self.tick += 1
         return sent
+
+    def _keep_scores(self, spikes: Array) -> None:
+        last = self.dynamics[-1]
+        membrane = self.membranes[-1] * (1.0 if last is None else last.gain)
+        if self.readout == "spikes":
+            self.scores = self.scores + spikes
+        elif self.readout == "first":
+            self.scores = np.where((spikes > 0) & np.isinf(self.scores), -self.tick, self.scores)
+        else:
+            self.scores = membrane if self.readout == "membrane" else np.maximum(self.scores, membrane)
 
     def _spike(self, number: int, dynamics: Dynamics, arriving: Array) -> Array:
         if dynamics.current_decay is not None:

@@ -8,14 +8,20 @@ import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 import numpy as np
 from numpy.typing import NDArray
 
 from edgespike import __version__
 from edgespike.convert.calibration import Calibration, check_classes
-from edgespike.convert.discretise import FloatInterpreter, Profile, choose_profile, plausibility
+from edgespike.convert.discretise import (
+    FloatInterpreter,
+    Profile,
+    ProfileOptions,
+    choose_profile,
+    plausibility,
+)
 from edgespike.convert.report import Report, dense_macs, layer_reports, memory, summary
 from edgespike.convert.spiking_units import (
     DECAY_ONE,
@@ -54,41 +60,24 @@ def convert_nir(
     path: str | Path,
     *,
     dt: float | None = None,
-    reset: str | None = None,
-    compare: str | None = None,
-    decay: str | None = None,
-    gain: str | None = None,
-    framework: str | None = None,
-    current: str | None = None,
-    max_spikes: int | None = None,
-    readout: str = "membrane",
     window: float | None = None,
     calibration: Calibration | None = None,
     classes: Sequence[str] | None = None,
     progress: Progress | None = None,
+    **profile_options: Unpack[ProfileOptions],
 ) -> tuple[Graph, Report]:
     """Convert the network in a NIR file.
 
     Args:
         path: the file.
         dt: seconds in a tick, a whole number of microseconds.
-        reset: ``"zero"``, ``"value"`` (the file's v_reset), ``"subtract"``, ``"none"``,
-            ``"zero-delayed"`` or ``"subtract-delayed"`` (in the next tick).
-        compare: ``"gt"`` or ``"ge"``.
-        decay: ``"exact"``: exp(-dt/tau), or ``"euler"``: 1 - dt/tau. None: exact.
-        gain: of the input: ``"exact"``, ``"euler"`` or ``"none"``; None: as the decay.
-        framework: a name in ``FRAMEWORKS``: what its neurons do, where nothing else is given.
-        current: the synaptic current that a membrane takes in: ``"new"``, with this tick's
-            input, or ``"old"``.
-        max_spikes: the most spikes of a neuron in a tick, 1 unless reset is ``"subtract"``.
-        readout: of an output that never spikes: ``"membrane"`` at the end, or the
-            ``"greatest"`` after a tick.
         window: seconds of a classification, a multiple of ``dt``; None: ended from outside.
         calibration: ``x`` of shape (samples, ticks, *input shape), currents or spikes. It
             sets the input's scale and budget, and everything in the report is measured on
             it. Without it the input takes events of value 1 and more, and nothing is measured.
         classes: names of the scores.
         progress: called with the name of a step and the share of the whole that is done.
+        profile_options: what else NIR leaves open, see `ProfileOptions`.
 
     Returns:
         The graph and a report.
@@ -101,17 +90,7 @@ def convert_nir(
     """
     tell = progress or (lambda step, share: None)
     tell("reading", 0.0)
-    profile = choose_profile(
-        dt,
-        reset,
-        compare,
-        decay,
-        gain,
-        framework=framework,
-        current=current,
-        max_spikes=max_spikes,
-        readout=readout,
-    )
+    profile = choose_profile(dt, **profile_options)
     network = read_nir(path)
     check_classes(math.prod(network.output_shape), calibration, classes)
     samples = None if calibration is None else samples_of(network, calibration)
@@ -261,10 +240,10 @@ def assemble(
 
 
 def output_scale(last: QuantizedPopulation) -> float:
-    """What one of a score is: a spike, or a step of a membrane, in which all channels are alike."""
+    """What one of a score is: a spike, a tick, or a step of a membrane, in which all channels are alike."""
     neuron = last.population.neuron
     assert isinstance(neuron, IntegrateAndFire)
-    return 1.0 if neuron.readout == Readout.SPIKES else float(last.unit.max())
+    return 1.0 if neuron.readout in (Readout.SPIKES, Readout.FIRST_SPIKE) else float(last.unit.max())
 
 
 def _describe(quantized: QuantizedPopulation) -> dict[str, Any]:
@@ -389,18 +368,16 @@ def compare_with_float(
 
 
 def run_float(network: FloatNetwork, profile: Profile, samples: Array) -> tuple[Array, Array]:
-    """Spike counts of the outputs (samples, scores), NIR's order, and events of every population in all."""
+    """Real scores (samples, scores), NIR's order, and events of every population in all."""
     events = np.zeros(len(network.populations))
     scores = []
     for start in range(0, len(samples), CHUNK):
         chunk = samples[start : start + CHUNK]
         interpreter = FloatInterpreter(network, profile, len(chunk))
-        total = np.zeros((len(chunk), *network.populations[-1].shape))
         for tick in range(chunk.shape[1]):
             sent = interpreter.step(chunk[:, tick])
             events += [np.count_nonzero(values) for values in sent]
-            total = total + sent[-1] if interpreter.scores is None else interpreter.scores
-        scores.append(np.moveaxis(total, -1, 1).reshape(len(chunk), -1))
+        scores.append(np.moveaxis(interpreter.scores, -1, 1).reshape(len(chunk), -1))
     return np.concatenate(scores), events
 
 

@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from edgespike.convert.discretise import Dynamics, Profile, discretise
+from edgespike.convert.discretise import Dynamics, Profile, discretise, readout_of
 from edgespike.errors import BudgetError, UnsupportedError
 from edgespike.graph import (
     Compare,
@@ -46,6 +46,12 @@ PARAMETER_BITS = 26  # no threshold, drive or reset value is wider
 INPUT_BITS = 30  # the proof: no tick's input is wider
 DECAY_ONE = 1 << 30
 MOST_EVENTS = 32767  # an event's value is an int16
+READOUTS = {
+    "spikes": Readout.SPIKES,
+    "first": Readout.FIRST_SPIKE,
+    "membrane": Readout.MEMBRANE,
+    "greatest": Readout.GREATEST_MEMBRANE,
+}
 
 
 @dataclass(frozen=True)
@@ -85,17 +91,21 @@ def quantize_network(network: FloatNetwork, profile: Profile, source: Sent) -> l
     for number, population in enumerate(network.populations[1:], start=1):
         if population.neuron is None:
             pools[number] = _quantize_pool(population, network.incoming(number), sent, profile)
+            if number == len(network.populations) - 1:
+                pools[number] = _read(pools[number], READOUTS[readout_of(population, profile)])
         dynamics = discretise(population, profile)
         # neurons send whole numbers, whatever they get: a loop may come back from a later one
         sent.append(pools[number].sent if dynamics is None else _spikes(population, dynamics))
     quantized = []
+    last = len(network.populations) - 1
     for number, population in enumerate(network.populations[1:], start=1):
         dynamics = discretise(population, profile)
         if dynamics is None:
             quantized.append(pools[number])
         else:
             incoming = network.incoming(number)
-            quantized.append(_quantize_neurons(population, dynamics, profile, incoming, sent))
+            readout = READOUTS[readout_of(population, profile)] if number == last else Readout.SPIKES
+            quantized.append(_quantize_neurons(population, dynamics, profile, readout, incoming, sent))
     return quantized
 
 
@@ -159,15 +169,17 @@ def _quantize_neurons(
     population: FloatPopulation,
     dynamics: Dynamics,
     profile: Profile,
+    readout: Readout,
     incoming: list[FloatProjection],
     sent: list[Sent],
 ) -> QuantizedPopulation:
-    if not dynamics.fires:
+    compared = readout in (Readout.MEMBRANE, Readout.GREATEST_MEMBRANE)
+    if compared:
         population, dynamics, incoming = _in_real_units(population, dynamics, incoming)
     firing = dynamics.firing
     sources = [sent[projection.source] for projection in incoming]
     weights = [_matrix(p.map, population.shape[2]) * s.scale for p, s in zip(incoming, sources, strict=True)]
-    shift, unit, whole = _choose_shift(population, dynamics, weights, sources)
+    shift, unit, whole = _choose_shift(population, dynamics, compared, weights, sources)
 
     def in_units(values: Array) -> Array:
         return np.floor(values / unit * 2.0**shift + 0.5)
@@ -211,7 +223,7 @@ def _quantize_neurons(
         if dynamics.current_decay is not None or firing.delayed
         else None,
         reset_delayed=firing.delayed,
-        readout=_readout(dynamics, profile),
+        readout=readout,
     )
     projections = [
         Projection(p.source, p.target, _connection(p.map, q), shift, profile.ticks(p, population))
@@ -227,16 +239,17 @@ def _quantize_neurons(
     )
 
 
-def _readout(dynamics: Dynamics, profile: Profile) -> Readout:
-    if dynamics.fires:
-        return Readout.SPIKES
-    return Readout.GREATEST_MEMBRANE if profile.readout == "greatest" else Readout.MEMBRANE
+def _read(pool: QuantizedPopulation, readout: Readout) -> QuantizedPopulation:
+    """The copy of an output that other populations take."""
+    neuron = pool.population.neuron
+    assert isinstance(neuron, IntegrateAndFire)
+    return replace(pool, population=replace(pool.population, neuron=replace(neuron, readout=readout)))
 
 
 def _in_real_units(
     population: FloatPopulation, dynamics: Dynamics, incoming: list[FloatProjection]
 ) -> tuple[FloatPopulation, Dynamics, list[FloatProjection]]:
-    """A readout whose membranes are compared with each other: the gain goes into the weights."""
+    """An output whose membranes are compared with each other: the gain goes into the weights."""
     gain = dynamics.gain[0, 0]
     if (dynamics.gain != gain).any():
         raise UnsupportedError(
@@ -249,7 +262,8 @@ def _in_real_units(
             dynamics,
             drive=dynamics.drive * gain,
             current_drive=dynamics.current_drive * gain,
-            threshold=np.ones_like(dynamics.gain),
+            threshold=dynamics.threshold * gain,
+            reset_value=dynamics.reset_value * gain,
             gain=np.ones_like(dynamics.gain),
         ),
         [replace(p, map=scaled(p.map, gain)) for p in incoming],
@@ -266,21 +280,24 @@ def _amplification(dynamics: Dynamics) -> float:
 def _choose_shift(
     population: FloatPopulation,
     dynamics: Dynamics,
+    compared: bool,
     weights: list[Array],
     sources: list[Sent],
 ) -> tuple[int, Array, list[Array]]:
     """The shift, the unit of each channel before it, and the integer weights.
 
+    The unit is the same for all channels where their membranes are ``compared`` with each other.
+
     Where a channel's parameters would need more than PARAMETER_BITS, its unit grows, and
     its weights use less than 127.
     """
     largest = np.max([np.abs(matrix).max(axis=0) for matrix in weights], axis=0)
-    if not dynamics.fires:  # membranes are compared with each other
+    if compared:
         largest = np.full_like(largest, largest.max())
     constants = (dynamics.drive, dynamics.current_drive, dynamics.reset_value)
     sides = (dynamics.threshold, *(np.abs(constant) for constant in constants))
     widest = np.max([side.max(axis=(0, 1)) for side in sides], axis=0)
-    if not dynamics.fires:
+    if compared:
         widest = np.full_like(widest, widest.max())
     needed = _rounding(dynamics) * 2.0**ERROR_BITS
     chosen = None

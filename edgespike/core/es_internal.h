@@ -50,7 +50,7 @@ enum { ES_FIRES_ABOVE, ES_FIRES_FROM };                             /* compare *
 enum { ES_RESET_NONE, ES_RESET_TO_VALUE, ES_RESET_SUBTRACT };       /* reset */
 enum { ES_DECAY_NONE, ES_DECAY_NEAREST, ES_DECAY_FLOOR, ES_DECAY_TOWARD_ZERO }; /* rounding */
 
-enum { ES_READ_SPIKES, ES_READ_MEMBRANE, ES_READ_GREATEST };          /* readout */
+enum { ES_READ_SPIKES, ES_READ_MEMBRANE, ES_READ_GREATEST, ES_READ_FIRST }; /* readout */
 
 /* flag of activation populations */
 #define ES_FLAG_TABLE_BY_CHANNEL 1

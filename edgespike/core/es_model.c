@@ -207,7 +207,7 @@ static bool spiking_fields_are_valid(const es_population *population)
     return flags_are_valid(population) && population->compare <= ES_FIRES_FROM &&
            population->reset <= ES_RESET_SUBTRACT && population->rounding <= ES_DECAY_TOWARD_ZERO &&
            population->current_rounding <= ES_DECAY_TOWARD_ZERO &&
-           population->adaptation_rounding <= ES_DECAY_TOWARD_ZERO && population->readout <= ES_READ_GREATEST &&
+           population->adaptation_rounding <= ES_DECAY_TOWARD_ZERO && population->readout <= ES_READ_FIRST &&
            population->membrane_min <= 0 && population->membrane_max >= 0;
 }
 

@@ -18,7 +18,10 @@ static void clear_neurons(const es_net *net, uint32_t number)
 {
     const es_population *population = &net->model->populations[number];
     uint32_t neurons = es_neuron_count(population);
-    int32_t least = population->readout == ES_READ_GREATEST ? population->membrane_min : 0;
+    int32_t least = population->readout == ES_READ_FIRST ? INT32_MIN : 0;
+
+    if (population->readout == ES_READ_GREATEST)
+        least = population->membrane_min;
 
     clear(net, number, ES_CURRENTS, neurons * sizeof(int32_t));
     clear(net, number, ES_ADAPTATION, neurons * sizeof(int32_t));

@@ -327,12 +327,17 @@ static int32_t after_reset(const es_population *population, int32_t membrane, in
 /* What the output keeps of a neuron's tick. */
 static void keep_score(const es_work *work, uint32_t neuron, int32_t spikes, int32_t membrane)
 {
+    uint32_t tick = work->net->tick - work->net->window_start;
+    int32_t *score = work->scores + neuron;
+
     if (!work->scores)
         return;
     if (work->population->readout == ES_READ_SPIKES)
-        work->scores[neuron] = sum(work->scores[neuron], spikes);
-    else if (membrane > work->scores[neuron])
-        work->scores[neuron] = membrane;
+        *score = sum(*score, spikes);
+    else if (work->population->readout == ES_READ_GREATEST)
+        *score = membrane > *score ? membrane : *score;
+    else if (spikes > 0 && *score == INT32_MIN) /* the first spike */
+        *score = tick < INT32_MAX ? -(int32_t)tick : -INT32_MAX;
 }
 
 /* Returns whether some neuron of the group would fire again without input. */

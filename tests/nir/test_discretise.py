@@ -22,7 +22,7 @@ def lif(**changes: float) -> Any:
 
 def test_nothing_is_guessed() -> None:
     with pytest.raises(UsageError) as caught:
-        choose_profile(None, None, "gt")
+        choose_profile(compare="gt")
     assert caught.value.code == "profile-missing"
     assert "dt, reset" in caught.value.message and "compare" not in caught.value.message
     for word in ("seconds", "zero", "value", "subtract", "none"):
@@ -39,21 +39,21 @@ def test_choices_that_do_not_exist(changes: dict[str, str]) -> None:
 @pytest.mark.parametrize("dt", [0.0, -1e-3, 1e-7, 1.5e-6, float("nan"), float("inf"), 1e9])
 def test_a_tick_is_whole_microseconds(dt: float) -> None:
     with pytest.raises(UsageError, match="whole number of microseconds"):
-        choose_profile(dt, "zero", "gt")
+        choose_profile(dt=dt, reset="zero", compare="gt")
 
 
 def test_gain_goes_with_the_decay() -> None:
-    assert choose_profile(1e-3, "zero", "gt").gain == "exact"
-    assert choose_profile(1e-3, "zero", "gt", "euler").gain == "euler"
-    assert choose_profile(1e-4, "zero", "gt", "euler").tick_us == 100
-    assert choose_profile(100 * 1e-6, "zero", "gt").dt == 1e-4
+    assert choose_profile(dt=1e-3, reset="zero", compare="gt").gain == "exact"
+    assert choose_profile(dt=1e-3, reset="zero", compare="gt", decay="euler").gain == "euler"
+    assert choose_profile(dt=1e-4, reset="zero", compare="gt", decay="euler").tick_us == 100
+    assert choose_profile(dt=100 * 1e-6, reset="zero", compare="gt").dt == 1e-4
 
 
 def test_an_euler_step_longer_than_tau(chain: Save) -> None:
     population = read_nir(chain((1,), (1,), spike=lif(tau=1e-5))).populations[1]
     with pytest.raises(ModelError, match=r"'spike'.*1e-05.*dt 0\.001"):
-        discretise(population, choose_profile(1e-3, "zero", "gt", "euler"))
-    profile = choose_profile(1e-3, "zero", "gt", "exact")
+        discretise(population, choose_profile(dt=1e-3, reset="zero", compare="gt", decay="euler"))
+    profile = choose_profile(dt=1e-3, reset="zero", compare="gt", decay="exact")
     assert discretise(population, profile) is not None
     (warning,) = plausibility(population, profile)
     assert "'spike'" in warning and "Norse" in warning
@@ -63,8 +63,8 @@ def test_a_reset_that_would_ignore_the_file(chain: Save) -> None:
     population = read_nir(chain((1,), (1,), spike=lif(v_reset=-0.5))).populations[1]
     for reset in ("zero", "subtract"):
         with pytest.raises(ModelError, match=r"'spike'.*v_reset"):
-            discretise(population, choose_profile(1e-3, reset, "gt"))
-    dynamics = discretise(population, choose_profile(1e-3, "value", "gt", gain="none"))
+            discretise(population, choose_profile(dt=1e-3, reset=reset, compare="gt"))
+    dynamics = discretise(population, choose_profile(dt=1e-3, reset="value", compare="gt", gain="none"))
     assert dynamics is not None and dynamics.reset_value.item() == -0.5
 
 
@@ -79,7 +79,7 @@ def test_a_reset_that_would_ignore_the_file(chain: Save) -> None:
 )
 def test_what_looks_wrong(chain: Save, neuron: Any, word: str | None) -> None:
     population = read_nir(chain((1,), (1,), spike=neuron)).populations[1]
-    warnings = plausibility(population, choose_profile(1e-3, "zero", "gt"))
+    warnings = plausibility(population, choose_profile(dt=1e-3, reset="zero", compare="gt"))
     assert len(warnings) == (word is not None)
     assert all(word in warning for warning in warnings)
 
@@ -96,7 +96,7 @@ def test_float_interpreter_steps_as_the_profile_says(chain: Save, decay: str, ga
         v_threshold=rng.uniform(0.05, 0.8, 30),
         v_reset=rng.normal(size=30) * 0.1 * (reset == "value"),
     )
-    profile = choose_profile(1e-3, reset, "ge", decay, gain)
+    profile = choose_profile(dt=1e-3, reset=reset, compare="ge", decay=decay, gain=gain)
     interpreter = FloatInterpreter(read_nir(chain((30,), (30,), spike=neuron)), profile)
     literal = LiteralChain([neuron], 1e-3, reset, "ge", decay, gain)
     spikes = 0.0
@@ -112,7 +112,9 @@ def test_membranes_of_the_published_traces(data_folder: Path) -> None:
     """The NIR paper's own Euler trace (Norse): membrane after each step, in real units."""
     network = read_nir(data_folder / "nir" / "lif_norse.nir")
     current, membrane, spikes = np.loadtxt(data_folder / "nir" / "lif_norse.csv", delimiter=",").T
-    interpreter = FloatInterpreter(network, choose_profile(1e-4, "zero", "gt", "euler"))
+    interpreter = FloatInterpreter(
+        network, choose_profile(dt=1e-4, reset="zero", compare="gt", decay="euler")
+    )
     for x, v, spike in zip(current, membrane, spikes, strict=True):
         sent = interpreter.step(np.full((1, 1, 1, 1), x))
         assert sent[-1].item() == spike

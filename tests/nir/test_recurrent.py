@@ -116,7 +116,7 @@ def test_a_recurrent_network_spikes_as_in_snntorch(save: Save, seed: int, reset:
     sample = spikes(rng, 8)
     hidden, wanted = snntorch(nodes, sample, reset)
     assert 20 < wanted.sum() < 700 and hidden.sum() > 100
-    interpreter = FloatInterpreter(read_nir(path), choose_profile(DT, reset, framework="snntorch"))
+    interpreter = FloatInterpreter(read_nir(path), choose_profile(dt=DT, reset=reset, framework="snntorch"))
     floats = np.array([interpreter.step(x.reshape(1, 1, 1, -1))[-1].reshape(-1) for x in sample])
     np.testing.assert_array_equal(floats, wanted)
     graph, _ = convert_nir(path, dt=DT, framework="snntorch", reset=reset)
@@ -212,10 +212,9 @@ def test_a_readout_of_membranes(chain: Save, kind: str, kept: str) -> None:
         readout = nir.CubaLI(np.full(4, 4e-4), tau, r, np.zeros(4), np.full(4, 3.0))
     path = chain((6,), (4,), layer=nir.Affine(rng.normal(size=(4, 6)), rng.normal(size=4)), readout=readout)
     sample = spikes(rng, 6, 80)
-    interpreter = FloatInterpreter(read_nir(path), choose_profile(DT, framework="exact", readout=kept))
+    interpreter = FloatInterpreter(read_nir(path), choose_profile(dt=DT, framework="exact", readout=kept))
     for x in sample:
         interpreter.step(x.reshape(1, 1, 1, -1))
-    assert interpreter.scores is not None
     calibration = Calibration(sample[None])
     graph, report = convert_nir(path, dt=DT, framework="exact", readout=kept, calibration=calibration)
     neuron = graph.populations[-1].neuron
@@ -225,6 +224,38 @@ def test_a_readout_of_membranes(chain: Save, kind: str, kept: str) -> None:
     (ours,) = InferenceSession(graph, "cpu").run(None, {"input": sample[None]})
     np.testing.assert_allclose(ours.reshape(-1), interpreter.scores.reshape(-1), rtol=0.03, atol=0.03)
     assert report.agreement == 1.0
+
+
+@pytest.mark.parametrize("readout", ["first", "membrane", "greatest"])
+def test_an_output_that_spikes_may_be_read_otherwise(chain: Save, readout: str) -> None:
+    """Its membranes are real, also where gains differ; first spikes are minus their ticks."""
+    rng = np.random.default_rng(6)
+    tau, r = rng.uniform(1e-3, 3e-3, 4), np.array([9.0, 10.0, 11.0, 1e-9])
+    neuron = nir.LIF(tau, r, np.zeros(4), np.full(4, 0.7))
+    path = chain((6,), (4,), layer=nir.Linear(rng.uniform(-0.5, 1, (4, 6))), last=neuron)
+    sample = spikes(rng, 6, 80)
+    options: dict[str, Any] = {"dt": DT, "framework": "snntorch", "reset": "subtract", "readout": readout}
+    interpreter = FloatInterpreter(read_nir(path), choose_profile(**options))
+    times = np.full(4, -(2.0**31))
+    for tick, x in enumerate(sample):
+        sent = interpreter.step(x.reshape(1, 1, 1, -1))[-1].reshape(-1)
+        times = np.where((sent > 0) & (times < -1e9), -tick, times)
+    graph, report = convert_nir(path, **options, calibration=Calibration(sample[None]))
+    (ours,) = InferenceSession(graph, "cpu").run(None, {"input": sample[None]})
+    if readout == "first":
+        assert len(set(times)) > 2 and times[3] == -(2.0**31)
+        np.testing.assert_allclose(ours[0], times, atol=2)
+    else:
+        np.testing.assert_allclose(ours[0], interpreter.scores.reshape(-1), atol=0.1)
+    assert report.agreement == 1.0
+
+
+@pytest.mark.parametrize("readout", ["first", "spikes"])
+def test_first_spikes_of_neurons_that_never_spike(chain: Save, readout: str) -> None:
+    path = chain((3,), (3,), leaky=nir.LI(*np.full((3, 3), 0.01)))
+    with pytest.raises(ModelError, match="'leaky' never spikes") as caught:
+        convert_nir(path, dt=DT, framework="exact", readout=readout)
+    assert caught.value.code == "profile-readout" and "greatest" in caught.value.hint
 
 
 def test_a_readout_of_different_gains_within_a_channel(chain: Save) -> None:
@@ -254,12 +285,14 @@ def test_a_scale_goes_into_the_weights(chain: Save) -> None:
         ({}, ("reset", "compare", "snntorch")),
         ({"framework": "norse", "current": "yesterday"}, ("'yesterday'", "old")),
         ({"framework": "norse", "max_spikes": 3}, ("3 spikes", "subtract")),
+        ({"framework": "norse", "max_spikes": 0}, ("0 spikes",)),
+        ({"framework": "norse", "readout": "mean"}, ("'mean'", "first")),
         ({"framework": "sinabs", "max_spikes": 40000}, ("40000", "32767")),
     ],
 )
 def test_profiles_that_make_no_sense(settings: dict[str, Any], words: tuple[str, ...]) -> None:
     with pytest.raises(UsageError) as caught:
-        choose_profile(DT, **settings)
+        choose_profile(dt=DT, **settings)
     told = caught.value.message + caught.value.hint
     assert all(word in told for word in words), told
 

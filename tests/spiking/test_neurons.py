@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from edgespike import _core
 from edgespike.graph import (
     CORE_EVENT,
+    NEVER,
     Adaptation,
     Compare,
     Dense,
@@ -259,6 +260,35 @@ def test_the_greatest_membrane_of_a_window(make: Make) -> None:
     assert network.output().tolist() == [3000]
     network.finish()
     assert network.output().tolist() == [0]
+
+
+def test_the_first_spike_of_a_window(make: Make) -> None:
+    """Minus its tick in the window; later ones change nothing, and the next window begins anew."""
+    graph = graph_of(neuron(readout=Readout.FIRST_SPIKE, max_spikes=3))
+    graph = Graph(graph.populations, graph.projections, InputSpec(1, 10))
+    network = make(graph)
+    assert network.output().tolist() == [NEVER]
+    push(network, (2, 9), (4, 1))
+    assert network.output().tolist() == [NEVER]
+    network.advance(5)
+    assert network.output().tolist() == [-4]
+    push(network, (6, 30))
+    assert network.advance(11)
+    assert network.output().tolist() == [-4]
+    push(network, (10, 10))
+    assert network.advance(20)
+    assert network.output().tolist() == [0]
+    network.advance(21)
+    assert network.output().tolist() == [NEVER]
+
+
+def test_a_first_spike_after_very_long(make: Make) -> None:
+    network = make(graph_of(neuron(readout=Readout.FIRST_SPIKE)))
+    for tick in (1 << 31) - 1, (1 << 31) + 5:
+        network.advance(tick)
+    push(network, ((1 << 31) + 5, 10))
+    network.finish()
+    assert network.output().tolist() == [NEVER + 1]
 
 
 def test_no_ticks_no_greatest_membrane(make: Make) -> None:
