@@ -1,0 +1,189 @@
+"""What all live sources have in common: a thread that receives, and a backlog that is bounded."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, Protocol, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgespike.events import EVENT, Sensor
+from edgespike.sources.clock import SourceClock
+
+BACKLOG_EVENTS = 200_000  # what waits at most; older events are dropped and counted
+RETRY_S = 0.25  # between two attempts to get back a source that is gone
+
+
+@dataclass
+class SourceCounts:
+    """What has come from a source, and what went wrong on the way.
+
+    ``events``: received. ``late``: given a later time, see :class:`SourceClock`. ``restarts``: of
+    its clock. ``malformed``: datagrams, bytes or lines that make no sense. ``dropped``: events that
+    nobody took in time. ``disconnects`` and ``blind_s``: how often and how long it was gone.
+    """
+
+    events: int = 0
+    late: int = 0
+    restarts: int = 0
+    malformed: int = 0
+    dropped: int = 0
+    disconnects: int = 0
+    blind_s: float = 0.0
+
+
+class Feed(Protocol):
+    """One kind of source: opens it and receives pieces of its stream."""
+
+    name: str
+    sensor: Sensor | None
+    clock_bits: int  # 0: without times, events get the time of their arrival
+
+    def open(self) -> None:
+        """Connect. Raises DeviceError, or OSError when the source is not there."""
+
+    def receive(self, timeout: float) -> tuple[NDArray[Any] | None, int]:
+        """Events (dtype EVENT, the source's own times) and a number of malformed pieces.
+
+        None at the end of the stream. Raises OSError when the source is gone.
+        """
+
+    def close(self) -> None:
+        """Let go."""
+
+
+class Source:
+    """A live source. A thread receives; ``read`` gives what has come.
+
+    Times are microseconds since the first event and never decrease. When more than a bounded
+    number of events waits, the oldest are dropped and counted, so that what is read is fresh.
+
+    Args:
+        feed: where events come from. It is opened here, so that a source that is not there is
+            told at once; when it goes away later, it is opened again until it is back.
+        backlog: events that may wait.
+
+    Raises:
+        DeviceError: the source cannot be opened.
+    """
+
+    def __init__(self, feed: Feed, backlog: int = BACKLOG_EVENTS) -> None:
+        self.name = feed.name
+        self.counts = SourceCounts()
+        self.epoch: float | None = None  # time.perf_counter() at stream time 0, as the quickest event says
+        self._over = False
+        self._feed = feed
+        self._backlog = backlog
+        self._waiting: deque[NDArray[Any]] = deque()
+        self._size = 0
+        self._lock = threading.Condition()
+        self._closing = False
+        self._clock = SourceClock(feed.clock_bits or 64)
+        self._error: BaseException | None = None
+        feed.open()
+        self.sensor = feed.sensor
+        self._thread = threading.Thread(target=self._run, name=f"source {feed.name}", daemon=True)
+        self._thread.start()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def read(self, timeout: float) -> NDArray[Any]:
+        """Events (dtype EVENT) that have come; empty when none come for ``timeout`` seconds."""
+        with self._lock:
+            self._lock.wait_for(lambda: self._waiting or self._over, timeout)
+            if self._error is not None and not self._waiting:
+                raise self._error
+            pieces = list(self._waiting)
+            self._waiting.clear()
+            self._size = 0
+        return np.concatenate(pieces) if pieces else np.zeros(0, EVENT)
+
+    @property
+    def ended(self) -> bool:
+        """Whether the stream has ended and all of it was read."""
+        with self._lock:
+            return self._over and not self._waiting and self._error is None
+
+    def now_us(self) -> int:
+        """The stream's time now: as much later than its first event as this host's clock says."""
+        if self.epoch is None:
+            return 0
+        return max(self._clock.now, int((time.perf_counter() - self.epoch) * 1e6))
+
+    def close(self) -> None:
+        """Stop receiving and let go of the source."""
+        self._closing = True
+        self._thread.join(5.0)
+        self._feed.close()
+
+    # ---- the receiving thread
+
+    def _run(self) -> None:
+        try:
+            while not self._closing and self._step():
+                pass
+        except BaseException as error:
+            self._error = error
+        with self._lock:
+            self._over = True
+            self._lock.notify_all()
+
+    def _step(self) -> bool:
+        try:
+            events, malformed = self._feed.receive(0.05)
+        except OSError:
+            self._return_to(self._feed.open)
+            return True
+        self.counts.malformed += malformed
+        if events is None:
+            return False
+        if len(events):
+            self._take(events)
+        return True
+
+    def _return_to(self, open_feed: Callable[[], None]) -> None:
+        """Wait until a source that is gone is back."""
+        gone = time.perf_counter()
+        self.counts.disconnects += 1
+        before = self.counts.blind_s
+        self._feed.close()
+        while not self._closing:
+            time.sleep(RETRY_S)
+            self.counts.blind_s = before + time.perf_counter() - gone
+            try:
+                open_feed()
+                return
+            except Exception:  # not back yet, for whatever reason
+                continue
+
+    def _take(self, events: NDArray[Any]) -> None:
+        now = time.perf_counter()
+        if self._feed.clock_bits:
+            events["t"] = self._clock.convert(events["t"])
+        else:
+            self._clock.now = int((now - (self.epoch or now)) * 1e6)
+            events["t"] = self._clock.now
+        start = now - self._clock.now / 1e6
+        self.epoch = start if self.epoch is None else min(self.epoch, start)
+        self.counts.events += len(events)
+        self.counts.late, self.counts.restarts = self._clock.late, self._clock.restarts
+        with self._lock:
+            self._waiting.append(events)
+            self._size += len(events)
+            while self._size > self._backlog:
+                oldest = self._waiting.popleft()
+                self._size -= len(oldest)
+                self.counts.dropped += len(oldest)
+            self._lock.notify_all()
