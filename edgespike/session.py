@@ -11,10 +11,10 @@ event streams. The backends give the same bits:
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Any, Protocol, Self
+from typing import TYPE_CHECKING, Any, Protocol, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -22,6 +22,9 @@ from numpy.typing import ArrayLike, NDArray
 from edgespike.errors import DataError, UsageError
 from edgespike.graph import CORE_EVENT, EventCounts, Graph, LevelInput, SpikeInput
 from edgespike.modelfile import decode_model, encode_model, read_model_bytes
+
+if TYPE_CHECKING:
+    from edgespike.sources import Source
 
 __all__ = ["Backend", "InferenceSession", "Result", "TensorInfo"]
 
@@ -317,6 +320,36 @@ class InferenceSession:
             DataError: an event goes backwards in time or lies outside the input.
         """
         return self._push(self.core_events(events))
+
+    def stream(self, source: Source | Iterable[NDArray[Any]]) -> Iterator[Result]:
+        """Results as events come, from the initial state on: for a live source without end.
+
+        Args:
+            source: a live source (:func:`edgespike.sources.open_source`), or arrays of events like
+                those for ``push``. Events of a live source outside the input are left out.
+
+        Yields:
+            The result of each window; at the end, if none was complete, that of what there was.
+        """
+        from edgespike.sources import Source, pieces
+
+        self.reset()
+        answered = False
+        live = isinstance(source, Source)
+        for events, until in pieces(source) if isinstance(source, Source) else ((part, 0) for part in source):
+            results = self.push(events[self.is_inside(events)] if live else events)
+            results += self.advance(until) if live else []
+            answered |= bool(results)
+            yield from results
+        if not answered:
+            yield self.finish()
+
+    def is_inside(self, events: NDArray[Any]) -> NDArray[np.bool_]:
+        """Which events lie on the sensor that the network was made for."""
+        counts = self.graph.input.event_counts
+        height, width, channels = self.graph.populations[0].shape
+        inside = (events["x"] < width) & (events["y"] < height) & (events["p"] >= 0)
+        return np.asarray(inside & (events["p"] < (2 if counts else channels)))
 
     def core_events(self, events: NDArray[Any]) -> NDArray[Any]:
         """Events with fields t, x, y, p in microseconds as CORE_EVENT, in ticks."""

@@ -1,4 +1,4 @@
-"""Replays recordings at their own pace to a network on this machine or on a board."""
+"""Gives recordings, at their own pace, or what a live source sends to a network here or on a board."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from edgespike.errors import DataError
 from edgespike.events import rebase
 from edgespike.link import DeviceClient, DeviceResult, LinkStatistics, Mode, Reason
 from edgespike.session import InferenceSession, Result
+from edgespike.sources import Source, pieces
 
 __all__ = ["Answer", "Player"]
 
@@ -37,22 +38,24 @@ class Answer:
 
 
 class Player:
-    """Replays recordings, each from the network's initial state.
+    """Plays to one network. ``sent``: events given to it; ``outside``: left out, not on its sensor.
 
-    A recording gives a result at the end of each complete window. One that is shorter than
-    a window, or for a network without windows, gives one at its end.
+    A recording, which begins at the network's initial state, gives a result at the end of each
+    complete window. One that is shorter than a window, or for a network without windows, gives
+    one at its end.
 
     Args:
         session: the network.
-        speed: 1 is real time; infinity does not wait.
+        speed: of recordings; 1 is real time; infinity does not wait.
         live: a board is not waited for; what it gets too late is dropped and counted.
     """
 
     def __init__(self, session: InferenceSession, speed: float, live: bool = False) -> None:
+        self.session = session
         self.speed = speed
         self.paced = math.isfinite(speed)
         self.live = live
-        self.sent = 0
+        self.sent = self.outside = 0
         board = session.backend
         self.lane: Lane = HereLane(session)
         if isinstance(board, DeviceClient):
@@ -76,6 +79,43 @@ class Player:
                 yield from self._play_one(number, events, start)
             start += duration_us(events) / 1e6 / self.speed
         yield from self._answers(self.lane.drain())
+
+    def listen(self, source: Source, every_us: int, seconds: float) -> Iterator[Answer]:
+        """Answers to a live source as they come, until it ends or for so many seconds.
+
+        Args:
+            every_us: 0: an answer for each window of the network. Else one for each such time,
+                from the network's initial state.
+        """
+        until_host = time.perf_counter() + seconds
+        recording = Sample(source.name, None, lambda: source.read(0))
+        number, base = 0, 0
+        self.lane.begin(0)
+        for events, known in pieces(source):
+            begun = time.perf_counter() if source.epoch is None else source.epoch
+            self._begun[number] = recording, begun + base / 1e6
+            while every_us and known >= base + every_us:
+                end = int(np.searchsorted(events["t"], base + every_us))
+                yield from self._give(events[:end], base, base + every_us)
+                yield from self._answers(self.lane.end())
+                events, base, number = events[end:], base + every_us, number + 1
+                self._begun[number] = recording, begun + base / 1e6
+                self._begun.pop(number - REMEMBERED, None)
+                self.lane.begin(number)
+            yield from self._give(events, base, known)
+            if time.perf_counter() > until_host:
+                break
+        if self.sent and not every_us:
+            yield from self._answers(self.lane.end())
+        yield from self._answers(self.lane.drain())
+
+    def _give(self, events: NDArray[Any], base: int, until: int) -> Iterator[Answer]:
+        inside = self.session.is_inside(events)
+        self.outside += len(events) - int(inside.sum())
+        events = events[inside]
+        events["t"] -= base
+        self.sent += len(events)
+        yield from self._answers(self.lane.send(events, until - base, time.perf_counter()))
 
     def link(self) -> LinkStatistics | None:
         """How the link to a board does."""

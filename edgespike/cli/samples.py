@@ -20,7 +20,7 @@ from edgespike.events import Recording, check_events, find_recordings
 from edgespike.graph import SpikeInput
 from edgespike.session import InferenceSession, Result, TensorInfo
 
-__all__ = ["Sample", "class_name", "classify", "find_samples", "find_streams"]
+__all__ = ["Sample", "class_name", "classify", "find_samples", "find_streams", "require_events"]
 
 
 @dataclass(frozen=True)
@@ -49,9 +49,7 @@ def find_streams(path: Path, session: InferenceSession) -> list[Sample]:
     Raises:
         DataError: there are none, or the network takes no events.
     """
-    _require_events(
-        session, "classify samples with `edgespike run` or `edgespike eval`, or convert with --sensor"
-    )
+    require_events(session)
     return [
         Sample(recording.name, recording.label, partial(_load_recording, recording, session))
         for recording in find_recordings(path, classes=session.classes)
@@ -71,7 +69,11 @@ def class_name(session: InferenceSession, label: int) -> str:
     return session.classes[label] if session.classes and label < len(session.classes) else str(label)
 
 
-def _require_events(session: InferenceSession, hint: str) -> None:
+def require_events(
+    session: InferenceSession,
+    hint: str = "classify samples with `edgespike run` or `edgespike eval`, or convert with --sensor",
+) -> None:
+    """Raises DataError when the network takes no events."""
     takes_spikes = isinstance(session.graph.populations[0].neuron, SpikeInput)
     if session.graph.input.event_counts is None and not takes_spikes:
         raise DataError("an event recording, but the network takes samples", hint, "event-input")
@@ -83,7 +85,7 @@ def _load_recording(recording: Recording, session: InferenceSession) -> NDArray[
     height, width, channels = first.shape
     counts = session.graph.input.event_counts
     with about(recording.name, DataError):
-        _require_events(
+        require_events(
             session, "convert the network with --sensor and --window, or give samples (.npy, .npz)"
         )
         events = recording.read()

@@ -1,10 +1,11 @@
-"""``edgespike stream``: replay recordings in real time and classify as they come."""
+"""``edgespike stream``: classify what a live source sends, or recordings in real time."""
 
 from __future__ import annotations
 
 import math
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
 from itertools import chain, repeat
 from pathlib import Path
@@ -12,12 +13,13 @@ from typing import Any
 
 import click
 
-from edgespike.cli.options import INPUT_FILE, INPUT_PATH, Runner, json_option, runner_options
+from edgespike.cli.options import INPUT_FILE, Runner, duration, json_option, runner_options
 from edgespike.cli.output import percent, percentiles_ms, print_fields, print_json
 from edgespike.cli.player import Answer, Player
-from edgespike.cli.samples import Sample, class_name, find_streams
+from edgespike.cli.samples import Sample, class_name, find_streams, require_events
 from edgespike.errors import UsageError
 from edgespike.session import InferenceSession
+from edgespike.sources import SOURCES, Source, is_source, open_source
 
 
 def factor(text: str) -> float:
@@ -33,47 +35,109 @@ def factor(text: str) -> float:
 
 @click.command()
 @click.argument("model", type=INPUT_FILE)
-@click.argument("source", type=INPUT_PATH)
-@click.option("--speed", type=factor, metavar="N|max", default="1", show_default=True, help="1 is real time.")
-@click.option(
-    "--loop",
-    type=click.IntRange(0),
-    metavar="N",
-    default=1,
-    show_default=True,
-    help="Rounds; 0: until Ctrl-C.",
-)
+@click.argument("source")
+@click.option("--speed", type=factor, metavar="N|max", help="Of recordings.  [default: 1, real time]")
+@click.option("--loop", type=click.IntRange(0), metavar="N", help="Rounds of recordings; 0: until Ctrl-C.")
 @click.option("--live", is_flag=True, help="Drop and count what a board gets too late; else wait for it.")
+@click.option(
+    "--every", type=duration, metavar="TIME", help="A result each TIME, for networks without windows."
+)
+@click.option("--for", "seconds", type=duration, metavar="TIME", help="Listen to a live source for so long.")
 @runner_options
 @json_option
 def command(
-    model: Path, source: Path, speed: float, loop: int, live: bool, runner: Runner, as_json: bool
+    model: Path,
+    source: str,
+    speed: float | None,
+    loop: int | None,
+    live: bool,
+    every: float | None,
+    seconds: float | None,
+    runner: Runner,
+    as_json: bool,
 ) -> None:
-    """Replay SOURCE to MODEL, an .esg file, and print each classification as it comes.
+    """Give SOURCE to MODEL, an .esg file, and print each classification as it comes.
 
-    SOURCE is an event recording, or a folder or .zip of them. With --json each line is
-    a JSON object; the last one is the summary.
+    SOURCE is an event recording, or a folder or .zip of them; or a live source, which
+    ends with Ctrl-C: spif://[HOST]:PORT, faery://[HOST]:PORT (UDP), edvs:DEVICE, dv:CAMERA,
+    dv://HOST:PORT, or - for lines t,x,y,p (docs/streams.md). With --json each line is a JSON
+    object; the last one is the summary.
 
     \b
     Example:
       edgespike stream gestures.esg recording.csv --port /dev/ttyACM0
       edgespike stream digits.esg recordings.zip --port emulated --speed max
+      edgespike stream gestures.esg spif://:3333 --for 60s
     """
-    if live and not runner.port:
-        raise UsageError("--live is for boards", "add --port, or leave out --live")
-    with runner.open(model) as session:
-        recordings = find_streams(source, session)
-        player, tally = Player(session, speed, live), Tally()
-        if not as_json:
-            print_header()
-        try:
-            for answer in player.play(rounds(recordings, loop)):
-                tally.add(answer)
-                line = describe(session, answer)
-                print_json(line) if as_json else print_line(line)
-        finally:
-            summary = summarize(player, tally)
-            print_json(summary) if as_json else print_summary(summary)
+    listening = is_source(source) and not Path(source).exists()
+    if listening:
+        refuse("a live source", {"--speed": speed, "--loop": loop})
+    else:
+        refuse("recordings", {"--every": every, "--for": seconds})
+        if live and not runner.port:
+            raise UsageError("--live is for boards", "add --port, or leave out --live")
+    with ExitStack() as stack:
+        session = stack.enter_context(runner.open(model))
+        if listening:
+            require_events(session)
+            every_us = result_time(session, every)
+            heard = stack.enter_context(open_source(source))
+            player = Player(session, 1.0, live=not heard.waits)
+            answers = player.listen(heard, every_us, seconds or math.inf)
+        else:
+            heard = None
+            recordings = find_streams(existing(source), session)
+            player = Player(session, speed or 1.0, live)
+            answers = player.play(rounds(recordings, 1 if loop is None else loop))
+        report(session, player, answers, heard, as_json)
+
+
+def refuse(what: str, options: dict[str, object]) -> None:
+    """Raises UsageError for options that mean nothing here."""
+    given = [name for name, value in options.items() if value is not None]
+    if given:
+        raise UsageError(f"{', '.join(given)} means nothing for {what}", f"leave out {' and '.join(given)}")
+
+
+def existing(source: str) -> Path:
+    """The path of recordings; UsageError where there is nothing."""
+    path = Path(source)
+    if not path.exists():
+        forms = ", ".join(form for form, _ in SOURCES.values())
+        raise UsageError(f"there is no file, folder or live source {source!r}", f"live sources are {forms}")
+    return path
+
+
+def result_time(session: InferenceSession, every: float | None) -> int:
+    """Microseconds from result to result of a live stream; 0: the network's own windows."""
+    if every and session.window_us:
+        window = f"{session.window_us:,} us"
+        raise UsageError(f"the network has windows of {window}: --every means nothing", "leave out --every")
+    if not every and not session.window_us:
+        raise UsageError(
+            "the network has no windows: when shall a result come?", "say it: --every 100ms, for example"
+        )
+    return round(1e6 * every) if every else 0
+
+
+def report(
+    session: InferenceSession, player: Player, answers: Iterator[Answer], heard: Source | None, as_json: bool
+) -> None:
+    """Prints answers as they come, and at the end the summary, however it ends."""
+    tally = Tally()
+    if not as_json:
+        print_header()
+    try:
+        for answer in answers:
+            tally.add(answer)
+            line = describe(session, answer)
+            print_json(line) if as_json else print_line(line)
+    except KeyboardInterrupt:
+        if heard is None:
+            raise
+    finally:
+        summary = summarize(player, tally, heard)
+        print_json(summary) if as_json else print_summary(summary)
 
 
 def rounds(recordings: Sequence[Sample], loop: int) -> Iterator[Sample]:
@@ -126,7 +190,7 @@ def describe(session: InferenceSession, answer: Answer) -> dict[str, Any]:
     }
 
 
-def summarize(player: Player, tally: Tally) -> dict[str, Any]:
+def summarize(player: Player, tally: Tally, heard: Source | None = None) -> dict[str, Any]:
     """The summary as JSON values."""
     seconds = time.perf_counter() - tally.begin
     link = player.link()
@@ -138,6 +202,7 @@ def summarize(player: Player, tally: Tally) -> dict[str, Any]:
         "events": player.sent,
         "events_per_second": player.sent / seconds,
         "delay_ms": percentiles_ms(tally.delays_s) if tally.delays_s else None,
+        "source": heard and {"name": heard.name, **asdict(heard.counts), "outside": player.outside},
         "link": link and asdict(link),
     }
 
@@ -167,11 +232,21 @@ def print_summary(summary: dict[str, Any]) -> None:
     ]
     if delay:
         fields.append(("delay", ", ".join(f"{name} {ms:.1f} ms" for name, ms in delay.items())))
+    if source := summary["source"]:
+        causes = {"dropped": "too old", "outside": "off the sensor", "late": "late (kept)"}
+        fields.append(("source", f"{source['events']:,} events; " + counted(source, causes)))
+        causes = {"malformed": "pieces without sense", "restarts": "new starts of its clock"}
+        fields.append(("", counted(source, causes)))
+        fields.append(("", f"gone {source['disconnects']:,} times, for {source['blind_s']:.1f} s in all"))
     if link:
         fields.append(("sent", f"{link['bytes_sent']:,} bytes, {link['sent_again']:,} frames again"))
         fields.append(("received", f"{link['bytes_received']:,} bytes, {link['bad_crc']:,} frames damaged"))
         causes = {"lost_on_link": "on the link", "lost_at_sender": "too late", "rejected": "rejected"}
-        lost = ", ".join(f"{link[key]:,} {cause}" for key, cause in causes.items())
-        fields.append(("lost events", f"{lost}; {link['results_lost']:,} results"))
+        fields.append(("lost events", f"{counted(link, causes)}; {link['results_lost']:,} results"))
     print()
     print_fields(fields)
+
+
+def counted(numbers: dict[str, Any], meanings: dict[str, str]) -> str:
+    """``"3 too late, 0 rejected"``."""
+    return ", ".join(f"{numbers[key]:,} {meaning}" for key, meaning in meanings.items())

@@ -78,6 +78,7 @@ class EdvsFeed:
     """
 
     sensor: Sensor | None = (128, 128)
+    waits = False
 
     def __init__(self, port: str, baud: int = 4_000_000, form: str = "E3") -> None:
         self.name = f"edvs:{port}"

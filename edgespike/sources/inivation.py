@@ -24,6 +24,7 @@ class InivationFeed:
     """
 
     clock_bits = 64
+    waits = False
 
     def __init__(self, address: tuple[str, int] | None = None, camera: str = "") -> None:
         self.name = f"dv://{address[0]}:{address[1]}" if address else f"dv:{camera}"

@@ -8,7 +8,7 @@ from urllib.parse import parse_qsl, urlsplit
 
 from edgespike.errors import UsageError
 from edgespike.events import Sensor
-from edgespike.sources.source import BACKLOG_EVENTS, Feed, Source
+from edgespike.sources.source import PATIENCE_S, Feed, Source
 
 # Scheme, how to write it, what it is.
 SOURCES = {
@@ -27,13 +27,13 @@ def is_source(name: str) -> bool:
     return name == "-" or (name.partition(":")[0] in SOURCES and ":" in name)
 
 
-def open_source(name: str, backlog: int = BACKLOG_EVENTS) -> Source:
+def open_source(name: str, patience: float = PATIENCE_S) -> Source:
     """Open a live source.
 
     Args:
         name: one of the forms in ``SOURCES``. UDP sources listen on this host alone unless HOST is
             given (0.0.0.0: all its addresses). ``sensor=WxH`` says the size, where the source does not.
-        backlog: events that may wait to be read; older ones are dropped and counted.
+        patience: seconds that events may wait to be read; what waits longer is dropped and counted.
 
     Raises:
         UsageError: this is no source, or an extra is missing.
@@ -48,7 +48,7 @@ def open_source(name: str, backlog: int = BACKLOG_EVENTS) -> Source:
     feed = _FEEDS[scheme](name, path, options)
     if options:
         raise UsageError(f"{name}: {', '.join(options)} means nothing here", f"write {SOURCES[scheme][0]}")
-    return Source(feed, backlog)
+    return Source(feed, patience)
 
 
 def _spif(name: str, path: str, options: dict[str, str]) -> Feed:

@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 from edgespike.events import EVENT, Sensor
 from edgespike.sources.clock import SourceClock
 
-BACKLOG_EVENTS = 200_000  # what waits at most; older events are dropped and counted
+PATIENCE_S = 0.2  # what has waited longer is dropped and counted
+BACKLOG_EVENTS = 1_000_000  # and what waits beyond so many events
 RETRY_S = 0.25  # between two attempts to get back a source that is gone
 
 
@@ -44,6 +45,7 @@ class Feed(Protocol):
     name: str
     sensor: Sensor | None
     clock_bits: int  # 0: without times, events get the time of their arrival
+    waits: bool  # whether the sender waits for us: then nothing is dropped
 
     def open(self) -> None:
         """Connect. Raises DeviceError, or OSError when the source is not there."""
@@ -61,26 +63,27 @@ class Feed(Protocol):
 class Source:
     """A live source. A thread receives; ``read`` gives what has come.
 
-    Times are microseconds since the first event and never decrease. When more than a bounded
-    number of events waits, the oldest are dropped and counted, so that what is read is fresh.
+    Times are microseconds since the first event and never decrease. Events that have waited for
+    too long are dropped and counted, so that what is read is fresh however slow the reader is.
 
     Args:
         feed: where events come from. It is opened here, so that a source that is not there is
             told at once; when it goes away later, it is opened again until it is back.
-        backlog: events that may wait.
+        patience: seconds that events may wait to be read.
 
     Raises:
         DeviceError: the source cannot be opened.
     """
 
-    def __init__(self, feed: Feed, backlog: int = BACKLOG_EVENTS) -> None:
+    def __init__(self, feed: Feed, patience: float = PATIENCE_S) -> None:
         self.name = feed.name
+        self.waits = feed.waits
         self.counts = SourceCounts()
         self.epoch: float | None = None  # time.perf_counter() at stream time 0, as the quickest event says
         self._over = False
         self._feed = feed
-        self._backlog = backlog
-        self._waiting: deque[NDArray[Any]] = deque()
+        self._patience = patience
+        self._waiting: deque[tuple[float, NDArray[Any]]] = deque()  # when it came
         self._size = 0
         self._lock = threading.Condition()
         self._closing = False
@@ -105,9 +108,11 @@ class Source:
             self._lock.wait_for(lambda: self._waiting or self._over, timeout)
             if self._error is not None and not self._waiting:
                 raise self._error
-            pieces = list(self._waiting)
+            self._drop_old()
+            pieces = [events for _, events in self._waiting]
             self._waiting.clear()
             self._size = 0
+            self._lock.notify_all()
         return np.concatenate(pieces) if pieces else np.zeros(0, EVENT)
 
     @property
@@ -125,6 +130,8 @@ class Source:
     def close(self) -> None:
         """Stop receiving and let go of the source."""
         self._closing = True
+        with self._lock:
+            self._lock.notify_all()
         self._thread.join(5.0)
         self._feed.close()
 
@@ -169,7 +176,7 @@ class Source:
                 continue
 
     def _take(self, events: NDArray[Any]) -> None:
-        now = time.perf_counter()
+        now, late = time.perf_counter(), self._clock.late
         if self._feed.clock_bits:
             events["t"] = self._clock.convert(events["t"])
         else:
@@ -178,12 +185,23 @@ class Source:
         start = now - self._clock.now / 1e6
         self.epoch = start if self.epoch is None else min(self.epoch, start)
         self.counts.events += len(events)
-        self.counts.late, self.counts.restarts = self._clock.late, self._clock.restarts
+        self.counts.late += self._clock.late - late
+        self.counts.restarts = self._clock.restarts
         with self._lock:
-            self._waiting.append(events)
+            self._waiting.append((now, events))
             self._size += len(events)
-            while self._size > self._backlog:
-                oldest = self._waiting.popleft()
-                self._size -= len(oldest)
-                self.counts.dropped += len(oldest)
             self._lock.notify_all()
+            if self._feed.waits:
+                self._lock.wait_for(lambda: self._size < BACKLOG_EVENTS or self._closing)
+            else:
+                self._drop_old()
+
+    def _drop_old(self) -> None:
+        oldest = time.perf_counter() - self._patience
+        while not self._feed.waits and self._waiting:
+            came, events = self._waiting[0]
+            if came >= oldest and self._size <= BACKLOG_EVENTS:
+                break
+            self._waiting.popleft()
+            self._size -= len(events)
+            self.counts.dropped += len(events)

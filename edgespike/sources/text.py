@@ -23,6 +23,7 @@ class TextFeed:
     """
 
     clock_bits = 64
+    waits = True
 
     def __init__(self, descriptor: int | None = None, sensor: Sensor | None = None) -> None:
         self.name = "standard input" if descriptor is None else f"file descriptor {descriptor}"

@@ -32,6 +32,8 @@ class UdpFeed:
         port: number of the port; 0: any.
     """
 
+    waits = False
+
     def __init__(self, protocol: str, host: str, port: int, sensor: Sensor | None = None) -> None:
         self.name = f"{protocol}://{host}:{port}"
         self.sensor = sensor

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import socket
-import threading
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -20,7 +19,7 @@ from numpy.typing import NDArray
 
 from edgespike.errors import DeviceError, UsageError
 from edgespike.events import EVENT, rebase
-from edgespike.sources import Source, is_source, open_source
+from edgespike.sources import Source, is_source, open_source, pieces
 from edgespike.sources.edvs import EdvsParser
 from edgespike.sources.inivation import list_cameras
 from edgespike.sources.text import TextFeed
@@ -245,20 +244,19 @@ def test_files_are_no_sources() -> None:
 
 
 class Flood:
-    """A feed that sends a million events at once."""
+    """A feed that sends a million events at once, and waits for its reader or not."""
 
     name, sensor, clock_bits = "flood", None, 64
 
-    def __init__(self) -> None:
+    def __init__(self, waits: bool) -> None:
+        self.waits = waits
         self.sent = 0
-        self.go = threading.Event()
 
     def open(self) -> None:
         pass
 
     def receive(self, timeout: float) -> tuple[NDArray[Any] | None, int]:
-        if self.sent == 100:
-            self.go.set()
+        if self.sent == 300:
             return None, 0
         events = np.zeros(10_000, EVENT)
         events["t"] = self.sent
@@ -269,10 +267,44 @@ class Flood:
         pass
 
 
-def test_a_backlog_keeps_what_is_fresh_and_counts_the_rest() -> None:
-    flood = Flood()
-    with Source(flood, backlog=50_000) as source:
-        assert flood.go.wait(10)
+def test_what_nobody_takes_is_dropped_and_counted() -> None:
+    flood = Flood(waits=False)
+    with Source(flood, patience=0.05) as source:
+        while flood.sent < 300:
+            time.sleep(0.01)
+        time.sleep(0.1)
+        events = read_all(source, 1, 0.2)
+        assert len(events) == 0
+        assert source.counts.events == source.counts.dropped == 3_000_000
+
+
+def test_the_backlog_is_bounded_and_keeps_what_is_fresh() -> None:
+    flood = Flood(waits=False)
+    with Source(flood, patience=60.0) as source:
+        while source._thread.is_alive():
+            time.sleep(0.01)
         events = read_all(source, 1)
-    assert len(events) == 50_000 and set(events["t"]) == {95, 96, 97, 98, 99}
-    assert source.counts.events == 1_000_000 and source.counts.dropped == 950_000
+    assert len(events) == 1_000_000 and events["t"][-1] == 299
+    assert source.counts.dropped == 2_000_000
+
+
+def test_a_sender_that_waits_loses_nothing() -> None:
+    with Source(Flood(waits=True), patience=0.0) as source:
+        time.sleep(0.2)
+        events = read_all(source, 3_000_000)
+    assert len(events) == 3_000_000 and source.counts.dropped == 0
+
+
+def test_pieces_of_a_quiet_stream_let_time_pass() -> None:
+    source, port = listen("spif")
+    with source, socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
+        sender.sendto(np.array([5 << 16 | 7, 1000], "<u4").tobytes(), ("127.0.0.1", port))
+        known, came, stream = 0, 0, pieces(source)
+        while known < 100_000:
+            events, until = next(stream)
+            assert until >= known and (events["t"] >= known).all()
+            known, came = until, came + len(events)
+        sender.sendto(np.array([5 << 16 | 7, 1001], "<u4").tobytes(), ("127.0.0.1", port))
+        late = next(events for events, _ in stream if len(events))
+        assert source.counts.late == 1
+    assert came == 1 and late["t"][0] >= known
