@@ -189,9 +189,11 @@ def kind_of(link: Any) -> str:
 
 
 def range_of(layer: Layer) -> str:
-    """What a layer's values are clipped to."""
+    """What a layer's values are clipped to, or the operators of its function."""
     if layer.is_linear:
         return ""
+    if layer.function is not None:
+        return " ".join(node.op_type for node in layer.function.nodes)
     if (layer.minimum, layer.maximum) == (0, math.inf):
         return "relu"
     return f"{layer.minimum:g}..{layer.maximum:g}"
@@ -273,7 +275,7 @@ def silent_channels(network: Network, run: FloatNetwork, x: NDArray[Any], on: st
     changing = [np.zeros(layer.shape[2], bool) for layer in layers]
     broken = [False] * len(layers)
     for _, values in run.values(x):
-        clipped = [np.clip(v, layer.minimum, layer.maximum) for v, layer in zip(values, layers, strict=True)]
+        clipped = [layer.activated(v) for v, layer in zip(values, layers, strict=True)]
         first = first or [value[:1] for value in clipped]
         for number, value in enumerate(clipped):
             changing[number] |= (value != first[number]).any(axis=(0, 1, 2))

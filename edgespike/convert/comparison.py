@@ -82,7 +82,7 @@ def compare(
         activity += np.array(cost.activity) * share
         synops += cost.synops * share
         for number, (layer, value) in enumerate(zip(network.layers[1:], values, strict=True), 1):
-            exact = np.clip(value.astype(np.float64), layer.minimum, layer.maximum)
+            exact = layer.activated(value.astype(np.float64))
             noise[number] += np.square(states[number] * quantized.scales[number] - exact).sum()
             signal[number] += np.square(exact).sum()
         for number, state in enumerate(states):

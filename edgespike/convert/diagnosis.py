@@ -48,7 +48,7 @@ def diagnose(
     for part, values in run.values(x):
         exact = [float_layers.real_input(network, x[part])]
         for layer, value in zip(network.layers[1:], values, strict=True):
-            exact.append(np.clip(value, layer.minimum, layer.maximum))
+            exact.append(layer.activated(value))
         examination.add(exact, settle(graph, inputs[part]))
         tell(part.stop / len(x))
     return examination.result(None if labels is None else labels[chosen])

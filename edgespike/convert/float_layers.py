@@ -38,7 +38,7 @@ def real_input(network: Network, x: Array) -> Array:
 
 
 def evaluate(network: Network, number: int, values: list[Array]) -> Array:
-    """A layer's values after its clip, from those of all layers: (samples, height, width, channels)."""
+    """A layer's values, from those of all layers: (samples, height, width, channels)."""
     layer = network.layers[number]
     total: Array = np.zeros(1, np.float32)
     for link in layer.links:
@@ -53,7 +53,7 @@ def evaluate(network: Network, number: int, values: list[Array]) -> Array:
         else:
             total = total + apply(connection, source, layer.shape)
     total = total + layer.bias.astype(np.float32)
-    return np.clip(total, layer.minimum, layer.maximum)
+    return layer.activated(total)
 
 
 def readers(network: Network, number: int) -> list[int]:

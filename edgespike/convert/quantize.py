@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from edgespike.convert.bounds import worst_accumulator
 from edgespike.convert.dense import State, apply, evaluate, level_range
 from edgespike.convert.float_network import FloatNetwork
+from edgespike.convert.level_table import is_scalable, level_table, table_of_levels
 from edgespike.errors import ModelError
 from edgespike.graph import (
     Accumulator,
@@ -54,6 +55,7 @@ INPUT_LEVELS = 255
 POOL_LEVELS = 255
 RANGES_APART = 8
 CHANNEL_BALANCE = 0.5  # measured: better than 0, 0.75 and 1 at 255 levels, equal to 0.75 at 15
+EXACT_LEVELS = 512  # of a source, that a function's table has an entry for each of
 STEP_LIMIT = 1 << 15  # a finer accumulator than this part of a level gains nothing
 ACCUMULATOR_LIMIT = 1 << 28  # of weights and of the bias; correction and rounding stay within 32 bits
 WEIGHT_LIMIT = {Dense: 127, Convolution: 127, Scale: 32767}
@@ -64,11 +66,12 @@ SAMPLED_VALUES = 1 << 18
 class Statistics:
     """A layer on the calibration samples.
 
-    ``mean``: before the clip, an array of the layer's shape. ``values``: a random choice of
-    values after it, (values, channels).
+    ``mean``: before function and clip, an array of the layer's shape. ``before``, ``values``:
+    a random choice of values before and after them, (values, channels).
     """
 
     mean: Float
+    before: NDArray[np.float32]
     values: NDArray[np.float32]
 
 
@@ -105,10 +108,24 @@ def measure(network: Network, run: FloatNetwork, x: NDArray[Any]) -> list[Statis
             flat = value.reshape(-1, layer.shape[2])
             count = math.ceil(SAMPLED_VALUES * len(value) / len(x) / layer.shape[2])
             picked = flat if len(flat) <= count else random.choice(flat, count)
-            chosen[number].append(np.clip(picked, layer.minimum, layer.maximum))
+            chosen[number].append(picked)
+    before = [np.concatenate(parts) for parts in chosen]
     return [
-        Statistics(total / len(x), np.concatenate(parts)) for total, parts in zip(totals, chosen, strict=True)
+        Statistics(total / len(x), picked, activated(layer, picked))
+        for layer, total, picked in zip(layers, totals, before, strict=True)
     ]
+
+
+def activated(layer: Layer, before: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Values after a layer's function and clip."""
+    values = layer.activated(before)
+    if not np.isfinite(values).all():
+        raise ModelError(
+            f"{layer.name}: the network computes NaN or infinity on the calibration samples",
+            "check the samples' range, and that the network works in onnxruntime",
+            "not-finite",
+        )
+    return values
 
 
 # ---- scales ----------------------------------------------------------------------
@@ -132,7 +149,7 @@ def level_scale(values: NDArray[Any], levels: int, balance: float) -> tuple[Floa
     common = least_error_scale(values.reshape(-1, 1), lowest, lowest + levels)
     own = least_error_scale(values, lowest, lowest + levels) if balance else common
     scale = np.where(own > 0, own, common) ** balance * common ** (1 - balance)
-    return np.asarray(scale, np.float64), lowest, lowest + levels
+    return np.asarray(np.broadcast_to(scale, values.shape[1:]), np.float64), lowest, lowest + levels
 
 
 def least_error_scale(values: NDArray[Any], low: int, high: int) -> Float:
@@ -287,17 +304,26 @@ class Quantizer:
         self, layer: Layer, statistics: Statistics, number: int
     ) -> tuple[Population, list[Connection], Float]:
         """Dense, convolution and one-to-one links into one population."""
+        if layer.function is not None and self.reads_levels(layer):
+            return self.function_of_levels(layer, statistics, number)
         least = np.max([self.least_unit(link) for link in layer.links], axis=0)
         least = np.maximum(least, np.abs(layer.bias).max(axis=(0, 1)) / ACCUMULATOR_LIMIT)
         neuron: Activation | Accumulator
         if self.is_last(number) and layer.is_linear:
             scale = unit = np.full(layer.shape[2], float(least.max()) or 1.0)
             neuron = Accumulator()
+        elif layer.function is not None:
+            balance = 0.0 if number in self.scored() or not is_scalable(layer) else CHANNEL_BALANCE
+            scale, low, high = level_scale(statistics.values, self.levels, balance)
+            grid = level_table(layer, statistics.before, scale, low, high, least)
+            step = whole_steps(grid.distance, least)
+            unit = grid.distance / step
+            neuron = Activation(step, low, high, 0, grid.table)
         else:
             balance = 0.0 if number in self.scored() else CHANNEL_BALANCE
             scale, low, high = level_scale(statistics.values, self.levels, balance)
             scale = np.maximum(scale, least if balance else least.max())
-            step = np.floor(scale / np.maximum(least, scale / STEP_LIMIT)).astype(np.int32)
+            step = whole_steps(scale, least)
             unit = scale / step
             neuron = Activation(step, low, high)
         connections = [self.integer_weights(link, unit) for link in layer.links]
@@ -309,6 +335,33 @@ class Quantizer:
         initial = np.rint((layer.bias + error) / unit).astype(np.int32)
         zero = None if isinstance(neuron, Accumulator) else np.zeros_like(initial)
         return Population(layer.name, layer.shape, neuron, initial, zero), connections, scale
+
+    def reads_levels(self, layer: Layer) -> bool:
+        """Whether a function's argument is one level of another population, of which there are few."""
+        (link, *others) = layer.links
+        if others or not isinstance(link.map, Scale) or (layer.bias != layer.bias[:1, :1]).any():
+            return False
+        low, high = level_range(self.populations[link.source])
+        return high - low < EXACT_LEVELS
+
+    def function_of_levels(
+        self, layer: Layer, statistics: Statistics, number: int
+    ) -> tuple[Population, list[Connection], Float]:
+        """A population that looks up the level of another: nothing is rounded before the function."""
+        (link,) = layer.links
+        source = level_range(self.populations[link.source])
+        real = np.arange(source[0], source[1] + 1)[:, None] * self.real_weights(link) + layer.bias[0, 0]
+        balance = 0.0 if number in self.scored() else CHANNEL_BALANCE
+        scale, low, high = level_scale(statistics.values, self.levels, balance)
+        table = table_of_levels(layer, real, source, scale, low, high)
+        ones = np.ones(layer.shape[2])
+        zero = np.zeros(layer.shape, np.int32)
+        neuron = Activation(ones.astype(np.int32), low, high, 0, table)
+        return (
+            Population(layer.name, layer.shape, neuron, zero, zero),
+            [OneToOne(ones.astype(np.int16))],
+            scale,
+        )
 
     def scored(self) -> set[int]:
         """Layers whose levels are scores, directly or through pools, so that their channels share a scale."""
@@ -356,6 +409,12 @@ class Quantizer:
         return ConvolutionWeights(
             weight, geometry.stride, geometry.dilation, geometry.padding, geometry.groups
         )
+
+
+def whole_steps(distance: Float, least: Float) -> NDArray[np.int32]:
+    """Accumulator units of at least ``least`` in a level, or in what else is told apart."""
+    steps = np.floor(distance / np.maximum(least, distance / STEP_LIMIT))
+    return np.asarray(np.maximum(steps, 1), np.int32)
 
 
 def quantize(

@@ -9,11 +9,15 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from edgespike.graph import Shape
+
+if TYPE_CHECKING:
+    from edgespike.importers.functions import Function
 
 Float = NDArray[np.float64]
 
@@ -83,30 +87,33 @@ class Probe:
     """Where the source network has the values of a layer.
 
     ``order[i]`` is the position of neuron ``i`` in the flattened tensor of one sample. What
-    stands there is ``neuron * multiply + add`` (arrays by neuron; None: the neuron itself).
+    stands there is ``neuron * multiply + add`` (arrays by neuron; None: the neuron itself),
+    where the neuron's value is still to be clipped to ``minimum`` .. ``maximum``.
     """
 
     tensor: str
     order: NDArray[np.int64]
     multiply: Float | None = None
     add: Float | None = None
+    minimum: float = -math.inf
+    maximum: float = math.inf
 
     def read(self, values: NDArray[np.float32]) -> NDArray[np.float32]:
         """Neurons (samples, neurons) from the flattened tensor."""
         neurons = values[:, self.order]
-        if self.multiply is None or self.add is None:
-            return neurons
-        factor = np.where(self.multiply == 0, 1.0, self.multiply)  # a neuron that nobody hears
-        return ((neurons - self.add) / factor).astype(np.float32)
+        if self.multiply is not None and self.add is not None:
+            factor = np.where(self.multiply == 0, 1.0, self.multiply)  # a neuron that nobody hears
+            neurons = ((neurons - self.add) / factor).astype(np.float32)
+        return np.clip(neurons, self.minimum, self.maximum)
 
 
 @dataclass(frozen=True)
 class Layer:
-    """``clip(sum of links + bias, minimum, maximum)``.
+    """``clip(function(sum of links + bias), minimum, maximum)``; most have no function.
 
     ``bias`` is an array of ``shape``. A max pool or an average pool is the only link of
     its layer and has no bias. Layer 0 is the input: no links, and its ``bias`` is 0.
-    ``probe`` is before the clip. A max pool's clip is its source's too.
+    ``probe`` is before the function and the clip. A max pool's clip is its source's too.
     """
 
     name: str
@@ -116,6 +123,7 @@ class Layer:
     probe: Probe
     minimum: float = -math.inf
     maximum: float = math.inf
+    function: Function | None = None
 
     @property
     def size(self) -> int:
@@ -124,8 +132,14 @@ class Layer:
 
     @property
     def is_linear(self) -> bool:
-        """Whether nothing is clipped."""
-        return self.minimum == -math.inf and self.maximum == math.inf
+        """Whether it has no function and nothing is clipped."""
+        return self.function is None and self.minimum == -math.inf and self.maximum == math.inf
+
+    def activated(self, values: NDArray[Any]) -> NDArray[Any]:
+        """Function and clip of what the probe reads: (..., channels)."""
+        if self.function is not None:
+            values = self.function(values).astype(values.dtype)
+        return np.asarray(np.clip(values, self.minimum, self.maximum))
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ from onnx import numpy_helper
 
 from edgespike.errors import ModelError, UnsupportedError
 from edgespike.importers.network import (
+    Convolution,
     Dense,
     Layer,
     Link,
@@ -23,8 +24,10 @@ from edgespike.importers.network import (
     NetworkInput,
     NetworkOutput,
     Probe,
+    Scale,
 )
-from edgespike.importers.onnx_operators import OPERATORS, move, same
+from edgespike.importers.onnx_elementwise import same
+from edgespike.importers.onnx_operators import OPERATORS, move
 from edgespike.importers.onnx_views import Builder, Index, Node, Refused, View, check_size
 
 
@@ -49,7 +52,8 @@ def read_layers(
     layer = Layer(source.name, (1, 1, size), (), np.zeros((1, 1, size)), Probe(source.name, np.arange(size)))
     values: dict[str, View | NDArray[Any]] = {t.name: numpy_helper.to_array(t) for t in graph.initializer}
     values[source.name] = View(0, np.arange(math.prod(shape)).reshape(shape), source.name)
-    net = Builder([layer], uses, values)
+    opsets = tuple((entry.domain, entry.version) for entry in model.opset_import)
+    net = Builder([layer], uses, values, opsets)
     read_nodes(net, model)
     output = net.values.get(result.name)
     if not isinstance(output, View):
@@ -129,6 +133,7 @@ def finish(
     grid: tuple[int, int, int] | None,
 ) -> tuple[list[Layer], NetworkInput, NetworkOutput]:
     """Orders what has been read. ``shape``: of one sample."""
+    output = net.computed_view(output)
     readers = {link.source for layer in net.layers for link in layer.links}
     if output.layer == 0 or output.multiply is not None or output.layer in readers:
         own = net.own_layer(replace(output, tensor=result))
@@ -141,7 +146,7 @@ def finish(
     )
     if axes is None:
         raise Refused("its scores are in an order that has no grid")
-    layers = in_order(push_clips(net.layers), output.layer)
+    layers = in_order(merged(in_order(push_clips(net.layers), output.layer)), -1)
     network_input, order = resolved_input(net, source, shape, grid)
     height, width, channels = order.shape
     check_size((height, width, channels))
@@ -163,25 +168,40 @@ def finish(
 def push_clips(layers: list[Layer]) -> list[Layer]:
     """Copies the clip of a max pool to its source: clipping keeps the order, so the two commute."""
     layers = list(layers)
-    for number in reversed(range(len(layers))):
-        layer = layers[number]
+    for layer in reversed(layers):
         if layer.is_linear or not isinstance(layer.links[0].map, MaxPool):
             continue
         below = layer.links[0].source
-        readers = [link for other in layers for link in other.links if link.source == below]
         source = layers[below]
-        if len(readers) > 1 or not source.links:
-            raise UnsupportedError(
-                f"{layer.name}: a Relu follows this max pool, and its source is read elsewhere too",
-                "put the Relu before the max pool, which gives the same values",
-            )
         minimum, maximum = max(source.minimum, layer.minimum), min(source.maximum, layer.maximum)
         layers[below] = replace(source, minimum=minimum, maximum=maximum)
     return layers
 
 
+def merged(layers: list[Layer]) -> list[Layer]:
+    """Layers with the function of their only reader, where that is one to one, in their place."""
+    layers = list(layers)
+    readers = Counter(link.source for layer in layers for link in layer.links)
+    for number, layer in enumerate(layers):
+        below = layer.links[0].source if layer.links else 0
+        source = layers[below]
+        weighted = source.links and all(
+            isinstance(link.map, Dense | Convolution | Scale) for link in source.links
+        )
+        if layer.function is None or not weighted or readers[below] > 1 or source.function is not None:
+            continue
+        function = layer.function
+        if not source.is_linear:
+            function = function.after_clip(source.minimum, source.maximum)
+        layers[number] = replace(
+            layer, links=source.links, bias=source.bias, probe=source.probe, function=function
+        )
+    return layers
+
+
 def in_order(layers: list[Layer], last: int) -> list[Layer]:
-    """The layers that the last one needs, itself at the end."""
+    """The layers that layer ``last`` needs, itself at the end."""
+    last %= len(layers)
     needed = {0, last}
     for number in reversed(range(len(layers))):
         if number in needed:

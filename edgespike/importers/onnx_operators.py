@@ -8,9 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-from onnx import TensorProto
 
-from edgespike.errors import ModelError
 from edgespike.graph import Shape
 from edgespike.importers.network import (
     AveragePool,
@@ -20,9 +18,8 @@ from edgespike.importers.network import (
     Link,
     Map,
     MaxPool,
-    Probe,
-    Scale,
 )
+from edgespike.importers.onnx_elementwise import add, batch_normalization, clip, function, multiply, same
 from edgespike.importers.onnx_views import (
     Builder,
     Index,
@@ -30,168 +27,11 @@ from edgespike.importers.onnx_views import (
     Refused,
     View,
     channels_first,
-    one_to_one,
     pending_grid,
 )
 from edgespike.linear_maps import convolve, sum_pool
 
 Pair = tuple[int, int]
-
-# ---- element by element ------------------------------------------------------
-
-
-def affine(net: Builder, node: Node, view: View, multiply: Float, add: Float) -> View:
-    """``view * multiply + add`` with constants that broadcast to the tensor.
-
-    Worked into the layer before where that is possible, recorded for the host when it is
-    the input's, else left pending for the reader.
-    """
-    shape = view.index.shape
-    if np.broadcast_shapes(multiply.shape, add.shape, shape) != shape:
-        larger = max(multiply.shape, add.shape, key=len)
-        raise Refused(f"its constant of shape {larger} enlarges its input of shape {shape}")
-    factor, addend = (np.broadcast_to(value, shape) for value in (multiply, add))
-    if any(not np.array_equal(value, np.broadcast_to(value[:1], shape)) for value in (factor, addend)):
-        raise Refused("its constant differs from sample to sample")
-    layer, rows = net.layers[view.layer], net.rows(view)
-    order = np.argsort(rows.ravel())
-    if rows.size == layer.size and view.layer == 0 and view.sole and view.multiply is None:
-        varied = [
-            np.ptp(factor, axis=axis).any() or np.ptp(addend, axis=axis).any()
-            for axis in range(1, len(shape))
-        ]
-        if sum(varied) <= 1:
-            factor, addend = factor[0].ravel()[order], addend[0].ravel()[order]
-            net.multiply, net.add = net.multiply * factor, net.add * factor + addend
-            return view
-    if rows.size == layer.size and net.is_open(view):
-        by_neuron = factor[0].ravel()[order].reshape(layer.shape)
-        if (by_neuron == by_neuron[:1, :1]).all():
-            links = tuple(Link(link.source, scaled(link.map, by_neuron[0, 0])) for link in layer.links)
-            bias = layer.bias * by_neuron + addend[0].ravel()[order].reshape(layer.shape)
-            net.layers[view.layer] = replace(layer, links=links, bias=bias, probe=Probe(node.output, order))
-            return view
-    if view.multiply is not None and view.add is not None:
-        factor, addend = view.multiply * factor, view.add * factor + addend
-    return replace(view, multiply=factor, add=addend)
-
-
-def scaled(link: Map, factor: Float) -> Map:
-    """A weighted map, times a factor by target channel."""
-    if isinstance(link, Convolution):
-        sources = len(link.weight) // link.groups
-        own = np.repeat(factor.reshape(link.groups, -1), sources, axis=0)
-        return replace(link, weight=link.weight * own[:, None, None, :])
-    assert isinstance(link, Dense | Scale)
-    return replace(link, weight=link.weight * factor)
-
-
-def arithmetic(net: Builder, node: Node) -> View:
-    """Add, Sub, Mul and Div: with a constant, or the sum of two branches."""
-    first, second = (net.values[name] for name in node.inputs)
-    if isinstance(first, View) and isinstance(second, View):
-        if node.op != "Add":
-            raise Refused("both its inputs depend on the network's input")
-        return residual(net, node)
-    constant_first = isinstance(second, View)
-    view = net.view(node, int(constant_first))
-    constant = net.weight(node, int(not constant_first))
-    one, zero = np.ones(1), np.zeros(1)
-    if node.op == "Add":
-        return affine(net, node, view, one, constant)
-    if node.op == "Sub" and constant_first:
-        return affine(net, node, view, -one, constant)
-    if node.op == "Sub":
-        return affine(net, node, view, one, -constant)
-    if node.op == "Mul":
-        return affine(net, node, view, constant, zero)
-    if constant_first:
-        raise Refused("it divides by its input")
-    if not constant.all():
-        raise ModelError(f"Div {node.name} divides by zero", "export the network again", "not-finite")
-    return affine(net, node, view, 1.0 / constant, zero)
-
-
-def residual(net: Builder, node: Node) -> View:
-    """The sum of two branches: one layer with the links of both."""
-    views = [net.view(node, 0), net.view(node, 1)]
-    if views[0].index.shape != views[1].index.shape:
-        raise Refused(f"it broadcasts {views[0].index.shape} and {views[1].index.shape}")
-    if views[0].layer == views[1].layer:
-        views[1] = net.own_layer(views[1])
-    if views[0].layer == 0:
-        views.reverse()  # the input takes its layout from the other branch
-    shape, rows = net.whole(views[0])
-    net.require(views[1], rows, shape)
-    links: list[Link] = []
-    bias = np.zeros(shape)
-    for view in views:
-        if net.is_open(view):
-            links += net.layers[view.layer].links
-            bias = bias + net.layers[view.layer].bias
-        else:
-            link, addend = one_to_one(view, *net.whole(view))
-            links.append(link)
-            bias = bias + addend
-    return net.append(node.output, shape, links, bias, rows, views[0].batch)
-
-
-def batch_normalization(net: Builder, node: Node) -> View:
-    """Scale and shift by channel, with the running statistics."""
-    if node.attributes.get("training_mode", 0):
-        raise Refused("it is in training mode: export the network in evaluation mode")
-    view = net.view(node)
-    scale, shift, mean, variance = (net.weight(node, position) for position in (1, 2, 3, 4))
-    factor = scale / np.sqrt(variance + node.attributes.get("epsilon", 1e-5))
-    sizes = (-1, *[1] * (view.index.ndim - 2))
-    return affine(net, node, view, factor.reshape(sizes), (shift - mean * factor).reshape(sizes))
-
-
-def clip(net: Builder, node: Node) -> View:
-    """Relu and Clip."""
-    view = net.view(node)
-    minimum, maximum = clip_limits(net, node)
-    if not minimum <= 0 <= maximum or minimum == maximum:
-        raise Refused(f"it clips to {minimum:g} .. {maximum:g}; a range with 0 in it is supported")
-    lower, upper = value_range(net, view.layer)
-    if view.multiply is None and minimum <= lower and upper <= maximum:
-        return view
-    averages = any(isinstance(link.map, AveragePool) for link in net.layers[view.layer].links)
-    limits_levels = (minimum, maximum) == (0, math.inf) or not averages
-    if not (view.sole and view.layer and view.multiply is None and limits_levels):
-        view = net.own_layer(view)
-    layer = net.layers[view.layer]
-    minimum, maximum = max(minimum, layer.minimum), min(maximum, layer.maximum)
-    net.layers[view.layer] = replace(layer, minimum=minimum, maximum=maximum)
-    return view
-
-
-def clip_limits(net: Builder, node: Node) -> tuple[float, float]:
-    """Least and greatest value of a Relu or Clip."""
-    if node.op == "Relu":
-        return 0.0, math.inf
-    limits = []
-    for position, name, default in ((1, "min", -math.inf), (2, "max", math.inf)):
-        constant = net.constant(node, position)
-        limits.append(float(node.attributes.get(name, default) if constant is None else constant.item()))
-    return limits[0], limits[1]
-
-
-def value_range(net: Builder, number: int) -> tuple[float, float]:
-    """What a layer's values cannot leave."""
-    layer = net.layers[number]
-    if layer.links and isinstance(layer.links[0].map, MaxPool | AveragePool):
-        lower, upper = value_range(net, layer.links[0].source)
-        return max(layer.minimum, min(lower, 0.0)), min(layer.maximum, max(upper, 0.0))
-    return layer.minimum, layer.maximum
-
-
-def same(net: Builder, node: Node) -> View:
-    """Identity, Dropout, and Cast to a float."""
-    if node.attributes.get("to", TensorProto.FLOAT) != TensorProto.FLOAT:
-        raise Refused("it casts to integers")
-    return net.view(node)
-
 
 # ---- weighted layers ---------------------------------------------------------
 
@@ -445,6 +285,8 @@ def pooled(
     """A pool layer, with a factor and an addend that go on to its reader."""
     rows = channels_first(shape, view.index.ndim)
     result = net.append(node.output, shape, [Link(view.layer, link)], 0.0, rows, view.batch)
+    if isinstance(link, MaxPool) and is_exclusive(net, view):
+        net.exclusive.add(result.layer)
     if factor is None or addend is None:
         return result
     multiply, add = (np.broadcast_to(value, shape).ravel()[rows] for value in (factor, addend))
@@ -453,12 +295,19 @@ def pooled(
     return net.probe_at(node.output, spread)
 
 
+def is_exclusive(net: Builder, view: View) -> bool:
+    """Whether a max pool of this view can hand its clip down: to a layer of sums that nobody else reads."""
+    maps = [link.map for link in net.layers[view.layer].links]
+    pooled = any(isinstance(link, MaxPool | AveragePool) for link in maps)
+    return view.sole and (view.layer in net.exclusive or (bool(maps) and not pooled))
+
+
 # ---- moving numbers ----------------------------------------------------------
 
 
 def move(net: Builder, node: Node) -> View:
     """Reshape, Flatten, Transpose, Squeeze and Unsqueeze: what ONNX does to a tensor, done to the numbers."""
-    view, constant = net.view(node), net.constant(node, 1)
+    view, constant = net.tensor(node), net.constant(node, 1)
     shape = view.index.shape
     if node.op == "Transpose":
         order = node.attributes.get("perm", tuple(reversed(range(len(shape)))))
@@ -489,14 +338,24 @@ def softmax(net: Builder, node: Node) -> View:
     return replace(view, transform={"Softmax": "softmax", "LogSoftmax": "log_softmax"}[node.op])
 
 
+# Work element by element, whatever they compute. Comparisons only make sense before a Where.
+FUNCTIONS = (
+    *("Abs", "Acos", "Acosh", "Asin", "Asinh", "Atan", "Atanh", "Ceil", "Celu", "Cos", "Cosh", "Elu", "Erf"),
+    *("Exp", "Floor", "Gelu", "HardSigmoid", "HardSwish", "LeakyRelu", "Log", "Mish", "Mod", "Neg", "PRelu"),
+    *("Pow", "Reciprocal", "Round", "Selu", "Shrink", "Sigmoid", "Sign", "Sin", "Sinh", "Softplus"),
+    *("Softsign", "Sqrt", "Swish", "Tan", "Tanh", "ThresholdedRelu", "Where"),
+    *("And", "Equal", "Greater", "GreaterOrEqual", "Less", "LessOrEqual", "Not", "Or", "Xor"),
+    *("com.microsoft.FastGelu", "com.microsoft.Gelu", "com.microsoft.QuickGelu"),
+)
+
 OPERATORS: dict[str, Callable[[Builder, Node], View]] = {
-    "Add": arithmetic,
+    "Add": add,
     "AveragePool": average_pool,
     "BatchNormalization": batch_normalization,
     "Cast": same,
     "Clip": clip,
     "Conv": convolution,
-    "Div": arithmetic,
+    "Div": multiply,
     "Dropout": same,
     "Flatten": move,
     "Gemm": gemm,
@@ -504,14 +363,18 @@ OPERATORS: dict[str, Callable[[Builder, Node], View]] = {
     "Identity": same,
     "LogSoftmax": softmax,
     "MatMul": matmul,
+    "Max": clip,
     "MaxPool": max_pool,
-    "Mul": arithmetic,
+    "Min": clip,
+    "Mul": multiply,
     "ReduceMean": reduce_mean,
     "Relu": clip,
     "Reshape": move,
     "Softmax": softmax,
     "Squeeze": move,
-    "Sub": arithmetic,
+    "Sub": add,
+    "Sum": add,
     "Transpose": move,
     "Unsqueeze": move,
+    **dict.fromkeys(FUNCTIONS, function),
 }

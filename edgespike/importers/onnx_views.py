@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from edgespike.errors import ModelError
 from edgespike.graph import Shape
+from edgespike.importers.functions import Function
 from edgespike.importers.network import (
     Convolution,
     Dense,
@@ -47,6 +48,7 @@ class Node:
     inputs: tuple[str, ...]
     output: str
     attributes: dict[str, Any]
+    proto: onnx.NodeProto
 
     @classmethod
     def of(cls, proto: onnx.NodeProto) -> Node:
@@ -54,16 +56,24 @@ class Node:
         attributes = {a.name: onnx.helper.get_attribute_value(a) for a in proto.attribute}
         output = proto.output[0] if proto.output else ""
         op = proto.op_type if proto.domain in ("", "ai.onnx") else f"{proto.domain}.{proto.op_type}"
-        return cls(op, proto.name or output, tuple(proto.input), output, attributes)
+        return cls(op, proto.name or output, tuple(proto.input), output, attributes, proto)
+
+
+@dataclass(frozen=True)
+class Pending:
+    """A function that no layer computes yet. ``clip``: it is only this clip of this view."""
+
+    function: Function
+    clip: tuple[View, float, float] | None = None
 
 
 @dataclass(frozen=True)
 class View:
     """A tensor: where ``index`` is ``b * size + i`` it holds sample ``b``'s neuron ``i`` of the layer.
 
-    The tensor's value is ``neuron * multiply + add``, arrays of the tensor's shape.
-    ``tensor``: its name. ``sole``: nothing else reads the layer. ``transform``: the softmax
-    that has been passed.
+    The tensor's value is ``function(neuron) * multiply + add``, the last two arrays of the
+    tensor's shape. ``tensor``: its name. ``sole``: nothing else reads the layer.
+    ``transform``: the softmax that has been passed.
     """
 
     layer: int
@@ -73,6 +83,7 @@ class View:
     multiply: Float | None = None
     add: Float | None = None
     transform: str = "none"
+    function: Pending | None = None
 
     @property
     def batch(self) -> int:
@@ -97,14 +108,22 @@ class Builder:
     layers: list[Layer]
     uses: Counter[str]
     values: dict[str, View | NDArray[Any]]
+    opsets: tuple[tuple[str, int], ...]
     input_map: Index | None = None
+    computed: dict[tuple[int, str], int] = field(default_factory=dict)  # by layer and function's name
+    exclusive: set[int] = field(default_factory=set)  # pools that alone read what they pool
+    copies: dict[str, View] = field(default_factory=dict)  # of the input, by the tensor's name
     multiply: Float = field(default_factory=lambda: np.ones(1))
     add: Float = field(default_factory=lambda: np.zeros(1))
 
     # ---- reading a node's inputs
 
     def view(self, node: Node, position: int = 0) -> View:
-        """An input that depends on the network's input."""
+        """An input that depends on the network's input; no function is pending any more."""
+        return self.computed_view(self.tensor(node, position))
+
+    def tensor(self, node: Node, position: int = 0) -> View:
+        """An input that depends on the network's input, as it is."""
         name = node.inputs[position]
         value = self.values[name]
         if not isinstance(value, View):
@@ -192,7 +211,8 @@ class Builder:
         """Whether the layer can be changed in place: weighted, linear, read by nobody else."""
         layer = self.layers[view.layer]
         weighted = all(isinstance(link.map, Dense | Convolution | Scale) for link in layer.links)
-        return view.sole and bool(layer.links) and weighted and layer.is_linear and view.multiply is None
+        as_it_is = view.multiply is None and view.function is None
+        return view.sole and bool(layer.links) and weighted and layer.is_linear and as_it_is
 
     # ---- making layers
 
@@ -213,6 +233,38 @@ class Builder:
         shape, rows = self.whole(view)
         link, bias = one_to_one(view, shape, rows)
         return self.append(view.tensor, shape, [link], bias, rows, view.batch)
+
+    def input_layer(self, view: View) -> View:
+        """A view of the input as one of a linear layer, the same one for all readers of the tensor."""
+        if view.tensor not in self.copies:
+            self.copies[view.tensor] = self.own_layer(view)
+        return replace(self.copies[view.tensor], sole=view.sole)
+
+    def computed_view(self, view: View) -> View:
+        """The view with its function in a layer, one to one; `merged` makes one of both later."""
+        if view.function is None:
+            return view
+        key = (view.layer, view.function.function.result)
+        if key not in self.computed:
+            self.computed[key] = self.function_layer(view.layer, view.function)
+        number = self.computed[key]
+        return replace(view, layer=number, function=None)
+
+    def function_layer(self, number: int, pending: Pending) -> int:
+        """Adds a layer that computes a function of another layer."""
+        if pending.clip is not None:
+            view, minimum, maximum = pending.clip
+            own = self.own_layer(view)
+            self.layers[own.layer] = replace(self.layers[own.layer], minimum=minimum, maximum=maximum)
+            return own.layer
+        source = self.layers[number]
+        probe = replace(source.probe, minimum=source.minimum, maximum=source.maximum)
+        link = Link(number, Scale(np.ones(source.shape[2])))
+        function = pending.function
+        self.layers.append(
+            Layer(function.result, source.shape, (link,), np.zeros(source.shape), probe, function=function)
+        )
+        return len(self.layers) - 1
 
     def probe_at(self, tensor: str, view: View) -> View:
         """The view, whose numbers have been moved to make up another tensor, or are pending there."""

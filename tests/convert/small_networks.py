@@ -91,7 +91,10 @@ def flat_gemm(net: Writer, sources: int) -> Writer:
 
 # ---- the networks ------------------------------------------------------------------
 
-NETWORKS: dict[str, Callable[[], Writer]] = {}
+Networks = dict[str, Callable[[], "Writer"]]
+
+NETWORKS: Networks = {}  # are imported, converted and run
+IMPORTED: Networks = {}  # are only imported: what becomes of them later is as with others
 
 
 def network(make: Callable[[], Writer]) -> Callable[[], Writer]:
@@ -711,6 +714,206 @@ def sizes_computed_from_the_shape() -> Writer:
     return net
 
 
+# ---- functions ---------------------------------------------------------------------
+
+
+def with_function(
+    name: str,
+    op: str,
+    opset: int = 20,
+    constants: tuple[Any, ...] = (),
+    into: Networks | None = None,
+    **attributes: Any,
+) -> None:
+    """Registers a network of a Conv, a function and a pointwise Conv."""
+
+    def make() -> Writer:
+        net = Writer((1, 2, 6, 6), opset=opset)
+        net.conv(2, 4, 3, 3)
+        net.add(op, *(net.constant(np.array(value)) for value in constants), **attributes)
+        net.conv(4, 3, 1, 1)
+        return net
+
+    (NETWORKS if into is None else into)[name] = make
+
+
+with_function("leaky_relu", "LeakyRelu", alpha=0.2)
+with_function("prelu_shared", "PRelu", constants=([0.25],), into=IMPORTED)
+with_function("prelu_by_channel", "PRelu", constants=([[[0.25]], [[-0.5]], [[1.5]], [[0.0]]],))
+with_function("sigmoid", "Sigmoid")
+with_function("tanh", "Tanh", into=IMPORTED)
+with_function("hard_sigmoid", "HardSigmoid", alpha=0.3, beta=0.4, into=IMPORTED)
+with_function("hard_swish", "HardSwish")
+with_function("elu", "Elu", alpha=0.7, into=IMPORTED)
+with_function("selu", "Selu", into=IMPORTED)
+with_function("softplus", "Softplus", into=IMPORTED)
+with_function("softsign", "Softsign", into=IMPORTED)
+with_function("gelu", "Gelu", approximate="tanh")
+with_function("mish", "Mish", into=IMPORTED)
+with_function("absolute", "Abs")
+with_function("negative", "Neg", into=IMPORTED)
+with_function("cube", "Pow", constants=(3.0,))
+with_function("exponential", "Exp", into=IMPORTED)
+with_function("sign", "Sign")
+with_function("thresholded_relu", "ThresholdedRelu", alpha=0.5, into=IMPORTED)
+with_function("celu", "Celu", alpha=0.8, into=IMPORTED)
+with_function("erf", "Erf", into=IMPORTED)
+with_function("sine", "Sin")
+with_function("clip_above_zero", "Clip", constants=(0.5, 2.0))
+with_function("max_of_channels", "Max", constants=([[[0.25]], [[-0.5]], [[0.5]], [[0.0]]],), into=IMPORTED)
+with_function("min_with_a_number", "Min", constants=(0.75,), into=IMPORTED)
+
+
+@network
+def silu_spelled_out() -> Writer:
+    net = Writer((1, 2, 6, 6))
+    first = net.conv(2, 4, 3, 3)
+    net.add("Sigmoid")
+    net.add("Mul", first)
+    return flat_gemm(net, 64)
+
+
+@network
+def gelu_spelled_out() -> Writer:
+    net = Writer((1, 12))
+    first = net.gemm(12, 9)
+    net.add("Div", net.constant(np.sqrt(2.0)))
+    net.add("Erf")
+    net.add("Add", net.constant(np.array(1.0)))
+    net.add("Mul", first)
+    net.add("Mul", net.constant(np.array(0.5)))
+    net.gemm(9, 4)
+    return net
+
+
+@network
+def hard_swish_spelled_out() -> Writer:
+    net = Writer((1, 2, 6, 6))
+    net.conv(2, 4, 3, 3)
+    first = net.batch_norm(4)
+    net.add("Add", net.constant(np.array(3.0)))
+    net.add("Clip", net.constant(np.array(0.0)), net.constant(np.array(6.0)))
+    net.add("Mul", first)
+    net.add("Div", net.constant(np.array(6.0)))
+    return flat_gemm(net, 64)
+
+
+@network
+def leaky_relu_as_maximum_and_as_where() -> Writer:
+    net = Writer((1, 12))
+    first = net.gemm(12, 9)
+    net.add("Mul", net.constant(np.array(0.1)))
+    net.add("Max", first)
+    second = net.gemm(9, 9)
+    small = net.add("Mul", net.constant(np.array(0.3)))
+    net.add("Greater", net.constant(np.array(0.0)), source=second)
+    net.nodes.append(helper.make_node("Where", [net.tensor, second, small], ["chosen"]))
+    net.tensor = "chosen"
+    net.gemm(9, 4)
+    return net
+
+
+@network
+def silu_of_the_input() -> Writer:
+    net = Writer((1, 2, 6, 6))
+    net.add("Sigmoid")
+    net.add("Mul", "x")
+    net.conv(2, 4, 3, 3)
+    net.add("Relu")
+    return flat_gemm(net, 64)
+
+
+@network
+def two_functions_and_one_after_a_residual_sum() -> Writer:
+    net = Writer((1, 2, 6, 6))
+    net.conv(2, 4, 3, 3, pads=[1, 1, 1, 1])
+    net.add("Tanh")
+    skip = net.add("Elu")
+    net.conv(4, 4, 3, 3, pads=[1, 1, 1, 1])
+    net.add("Add", skip)
+    net.add("Sigmoid")
+    return flat_gemm(net, 144)
+
+
+@network
+def functions_on_both_branches() -> Writer:
+    net = Writer((1, 2, 6, 6))
+    first = net.conv(2, 4, 3, 3)
+    left = net.add("Sigmoid")
+    net.tensor = "x"
+    net.conv(2, 4, 3, 3)
+    net.add("LeakyRelu", alpha=0.1)
+    net.add("Add", left)
+    net.add("Relu")
+    net.add("Sub", first)
+    return flat_gemm(net, 64)
+
+
+@network
+def function_before_and_after_max_pool() -> Writer:
+    net = Writer((1, 2, 8, 8))
+    net.conv(2, 4, 3, 3)
+    net.add("Abs")
+    net.add("MaxPool", kernel_shape=[2, 2], strides=[2, 2])
+    net.add("Tanh")
+    return flat_gemm(net, 36)
+
+
+@network
+def relu_after_max_pool_of_a_tensor_read_elsewhere() -> Writer:
+    net = Writer((1, 2, 4, 4))
+    conv = net.conv(2, 3, 1, 1)
+    net.add("MaxPool", kernel_shape=[2, 2], strides=[2, 2])
+    pooled = net.add("Relu")
+    net.add("AveragePool", source=conv, kernel_shape=[2, 2], strides=[2, 2])
+    net.add("Add", pooled)
+    return flat_gemm(net, 12)
+
+
+@network
+def relu_and_its_function() -> Writer:
+    net = Writer((1, 2, 6, 6))
+    net.conv(2, 4, 3, 3)
+    net.add("Relu")
+    net.add("Tanh")
+    return flat_gemm(net, 64)
+
+
+@network
+def relu_read_as_it_is_and_through_functions() -> Writer:
+    net = Writer((1, 2, 6, 6))
+    net.conv(2, 4, 3, 3)
+    first = net.add("Relu")
+    net.add("Sigmoid")
+    net.batch_norm(4)
+    net.add("Mul", net.constant(np.array(0.5)))
+    net.add("Clip", net.constant(np.array(-0.1)), net.constant(np.array(0.2)))
+    net.add("Add", first)
+    return flat_gemm(net, 64)
+
+
+@network
+def function_as_the_output() -> Writer:
+    net = Writer((1, 12))
+    net.gemm(12, 9)
+    net.add("Relu")
+    net.gemm(9, 1)
+    net.add("Sigmoid")
+    return net
+
+
+@network
+def sum_of_several() -> Writer:
+    net = Writer((1, 6))
+    first = net.gemm(6, 5)
+    net.add("Relu")
+    second = net.gemm(5, 5)
+    net.add("Sum", first, net.normal(5), second, source=first)
+    net.add("Relu")
+    net.gemm(5, 3)
+    return net
+
+
 # ---- the float twin ----------------------------------------------------------------
 
 
@@ -723,7 +926,7 @@ def float_twin(read: Network, x: NDArray[Any]) -> list[NDArray[np.float64]]:
         total = np.zeros((len(x), *layer.shape)) + layer.bias
         for link in layer.links:
             total = total + mapped(link.map, values[link.source], layer.shape)
-        values.append(np.clip(total, layer.minimum, layer.maximum))
+        values.append(layer.activated(total))
     return values
 
 

@@ -170,17 +170,16 @@ def test_output_that_does_not_depend_on_the_input(tmp_path: Path) -> None:
 def test_all_unsupported_nodes_are_listed_at_once(tmp_path: Path) -> None:
     net = Writer((1, 2, 6, 6))
     net.conv(2, 3, 3, 3)
-    net.add("Sigmoid")
+    net.add("LpPool", kernel_shape=[1, 1])
     net.conv(3, 3, 3, 3)
     net.add("Relu")
     net.add("Resize", "", net.constant(np.array([1, 1, 2, 2], np.float32)))
     net.add("Flatten")
     net.gemm(48, 4)
-    branch = net.add("Tanh")
-    net.add("Mul", branch)
+    net.add("Hardmax")
     error = refused(net, tmp_path)
     assert error.code == "unsupported-operators"
-    for expected in ("Sigmoid Sigmoid_1: unsupported operator", "Resize Resize_4", "Tanh Tanh_7"):
+    for expected in ("LpPool LpPool_1: unsupported operator", "Resize Resize_4", "Hardmax Hardmax_7"):
         assert expected in error.message
     assert "Relu" not in error.message
     assert "Conv" in error.hint
@@ -195,18 +194,7 @@ def test_custom_domain(tmp_path: Path) -> None:
         read_onnx(tmp_path / "network.onnx")
 
 
-def relu_between(first: float, second: float) -> Writer:
-    """A network with a Clip."""
-    net = Writer((1, 6))
-    net.gemm(6, 5)
-    net.add("Clip", net.constant(np.array(first)), net.constant(np.array(second)))
-    net.gemm(5, 3)
-    return net
-
-
 def test_reasons(tmp_path: Path) -> None:
-    assert "0.5 .. 2" in refused(relu_between(0.5, 2.0), tmp_path).message
-
     softmax_inside = Writer((1, 6))
     softmax_inside.add("Softmax", axis=1)
     softmax_inside.gemm(6, 3)
@@ -222,7 +210,7 @@ def test_reasons(tmp_path: Path) -> None:
     product.gemm(6, 5)
     product.nodes[-1].input[0] = "x"
     product.add("Mul", first)
-    assert "both its inputs depend" in refused(product, tmp_path).message
+    assert "combines two tensors" in refused(product, tmp_path).message
 
     broadcast = Writer((1, 3, 4, 4))
     conv = broadcast.conv(3, 3, 1, 1)
@@ -244,14 +232,6 @@ def test_reasons(tmp_path: Path) -> None:
     reshaped.conv(4, 3, 1, 1)
     assert "no grid of pixels" in refused(reshaped, tmp_path).message
 
-    shared = Writer((1, 2, 4, 4))
-    conv = shared.conv(2, 3, 1, 1)
-    shared.add("MaxPool", kernel_shape=[2, 2], strides=[2, 2])
-    pooled = shared.add("Relu")
-    shared.add("AveragePool", source=conv, kernel_shape=[2, 2], strides=[2, 2])
-    shared.add("Add", pooled)
-    assert "put the Relu before the max pool" in refused(flat_gemm(shared, 12), tmp_path).hint
-
     long = Writer((1, 70_000))
     long.add("MatMul", long.constant(np.ones((70_000, 2))))
     assert "longer than 65535" in refused(long, tmp_path).message
@@ -259,11 +239,6 @@ def test_reasons(tmp_path: Path) -> None:
     many = Writer((1, 1, 300, 300))
     many.conv(1, 200, 1, 1)
     assert "more than 2^24" in refused(many, tmp_path).message
-
-    whole = perceptron()
-    whole.add("Cast", to=TensorProto.INT32)
-    whole.add("Cast", to=TensorProto.FLOAT)
-    assert "casts to integers" in refused(whole, tmp_path).message
 
     places = Writer((1, 2, 4, 4))
     places.nodes.append(helper.make_node("MaxPool", ["x"], ["pooled", "where"], kernel_shape=[2, 2]))

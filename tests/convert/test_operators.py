@@ -8,7 +8,7 @@ import numpy as np
 import onnx
 import pytest
 from numpy.typing import NDArray
-from small_networks import NETWORKS, float_twin
+from small_networks import IMPORTED, NETWORKS, float_twin
 
 from edgespike import InferenceSession
 from edgespike.convert import Calibration, convert_onnx
@@ -16,17 +16,20 @@ from edgespike.convert.dense import settle
 from edgespike.convert.float_network import FloatNetwork
 from edgespike.importers.onnx import read_onnx
 
+# What jumps, or grows ever faster, makes much of a small difference before it.
+STEEP = {"sign", "cube"}
+
 
 def saved(name: str, folder: Path) -> tuple[Path, NDArray[np.float32]]:
     """A network's file, and random samples for it."""
-    net = NETWORKS[name]()
+    net = (NETWORKS | IMPORTED)[name]()
     path = folder / "network.onnx"
     onnx.save(net.model(), path)
     shape = (120, *net.shape[1:])
     return path, np.random.default_rng(1).normal(0, 1, shape).astype(np.float32)
 
 
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("name", NETWORKS | IMPORTED)
 def test_imported_network_computes_what_onnxruntime_does(name: str, tmp_path: Path) -> None:
     path, x = saved(name, tmp_path)
     read = read_onnx(path)
@@ -34,7 +37,7 @@ def test_imported_network_computes_what_onnxruntime_does(name: str, tmp_path: Pa
     twin = float_twin(read, x)
     for part, values in run.values(x):
         for number, (layer, value) in enumerate(zip(read.layers[1:], values, strict=True), 1):
-            expected = np.clip(value, layer.minimum, layer.maximum)
+            expected = layer.activated(value)
             np.testing.assert_allclose(twin[number][part], expected, rtol=1e-3, atol=2e-4, err_msg=layer.name)
     scores = twin[-1].transpose(0, *(axis + 1 for axis in read.output.axes)).reshape(len(x), -1)
     if read.output.transform != "none":
@@ -48,9 +51,9 @@ def test_converted_network_is_near_and_all_backends_agree(name: str, tmp_path: P
     path, x = saved(name, tmp_path)
     graph, report = convert_onnx(path, Calibration(x), levels=255)
     error = report.layers[-1].error
-    assert error is not None and error < 0.03
+    assert error is not None and error < (0.1 if name in STEEP else 0.03)
     coarse = convert_onnx(path, Calibration(x), levels=15)[1].layers[-1].error
-    assert coarse is not None and coarse < 0.25
+    assert coarse is not None and coarse < (0.4 if name in STEEP else 0.25)
 
     cpu, reference = InferenceSession(graph), InferenceSession(graph, "reference")
     scores = cpu.scores(x[:5])
@@ -61,4 +64,4 @@ def test_converted_network_is_near_and_all_backends_agree(name: str, tmp_path: P
     (output,) = cpu.run(None, {"x": x})
     expected = FloatNetwork(read_onnx(path)).scores(x).reshape(output.shape)
     distance = np.sqrt(np.square(output - expected).mean() / np.square(expected).mean())
-    assert distance < 0.04
+    assert distance < (0.12 if name in STEEP else 0.04)
