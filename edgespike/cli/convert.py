@@ -17,7 +17,18 @@ from edgespike.modelfile import write_model
 
 HDF5 = b"\x89HDF\r\n\x1a\n"  # NIR files are HDF5
 ONNX_OPTIONS = ("levels", "sensor", "slices", "polarities", "saturation", "event_scale", "tick")
-NIR_OPTIONS = ("framework", "dt", "reset", "compare", "decay", "gain", "current", "max_spikes", "readout")
+NIR_OPTIONS = (
+    "framework",
+    "dt",
+    "reset",
+    "compare",
+    "decay",
+    "gain",
+    "current",
+    "max_spikes",
+    "readout",
+    "initial",
+)
 
 
 class Grouped(click.Command):
@@ -91,6 +102,7 @@ class Grouped(click.Command):
 )
 @click.option("--current", metavar="KIND", help="NIR: What v takes in of a synaptic current: new or old.")
 @click.option("--readout", metavar="KIND", help="NIR: Scores: spikes, first, membrane, greatest.")
+@click.option("--initial", metavar="KIND", help="NIR: Where v begins: zero, leak or reset.")
 @click.option("--max-spikes", type=int, metavar="N", help="NIR: Most spikes of a neuron in a tick.")
 @json_option
 def command(

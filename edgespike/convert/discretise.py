@@ -18,6 +18,7 @@ from edgespike.graph import Shape
 from edgespike.importers.network import Convolution, Dense, Scale
 from edgespike.importers.spiking_network import (
     FloatNetwork,
+    FloatNeuron,
     FloatPopulation,
     FloatProjection,
     Map,
@@ -60,6 +61,11 @@ CHOICES = {
         "new": "v takes in the synaptic current that this tick's input has changed",
         "old": "v takes in the synaptic current of the tick before",
     },
+    "initial": {
+        "zero": "v begins at 0",
+        "leak": "v begins at v_leak",
+        "reset": "v begins at v_reset",
+    },
     "readout": {
         "spikes": "scores are the output's numbers of spikes",
         "first": "the earlier its first spike, the higher a neuron's score",
@@ -68,15 +74,17 @@ CHOICES = {
     },
 }
 
-# What each framework's own neurons do where NIR leaves it open. A spike of one tick is at
-# most one, unless max_spikes says more (Sinabs and Rockpool set no limit). In Lava every
-# connection sends on in the tick after.
+# What each framework's own neurons do where NIR leaves it open; docs/nir.md has the versions. A
+# spike of one tick is at most one, unless max_spikes says more (Sinabs and Rockpool set no limit).
+# In Lava every connection sends on in the tick after.
 FRAMEWORKS: dict[str, dict[str, Any]] = {
     "snntorch": {"reset": "zero", "compare": "gt", "decay": "euler", "gain": "euler"},
-    "norse": {"reset": "value", "compare": "gt", "decay": "euler", "gain": "euler", "current": "old"},
+    "norse": {"reset": "value", "compare": "gt", "decay": "euler", "gain": "euler", "initial": "leak"},
     "sinabs": {"reset": "subtract", "compare": "ge", "decay": "exact", "gain": "euler", "max_spikes": 31},
     "rockpool": {"reset": "subtract", "compare": "ge", "decay": "exact", "gain": "euler", "max_spikes": 31},
-    "spikingjelly": {"reset": "value", "compare": "ge", "decay": "euler", "gain": "euler"},
+    "spikingjelly": {
+        **{"reset": "value", "compare": "ge", "decay": "euler", "gain": "euler", "initial": "reset"}
+    },
     "lava": {"reset": "zero", "compare": "gt", "decay": "euler", "gain": "euler", "map_ticks": 1},
     "exact": {"reset": "value", "compare": "gt", "decay": "exact", "gain": "exact"},
 }
@@ -114,6 +122,8 @@ class Profile:
     readout: str | None = None
     max_spikes: int = 1
     map_ticks: int = 0
+    initial: str = "zero"
+    framework: str | None = None
 
     @property
     def firing(self) -> Firing:
@@ -156,6 +166,7 @@ class ProfileOptions(TypedDict, total=False):
     decay: how membranes and currents decay. Without a framework exact.
     gain: of the input. Stepped as the decay is, unless a framework says otherwise.
     current: what a membrane takes in of a synaptic current. Without a framework new.
+    initial: where membranes begin. Without a framework zero.
     max_spikes: the most spikes of a neuron in a tick, 1 unless reset is ``"subtract"``.
     readout: what the scores are: spikes, or membranes of an output that never spikes.
     """
@@ -166,6 +177,7 @@ class ProfileOptions(TypedDict, total=False):
     decay: str | None
     gain: str | None
     current: str | None
+    initial: str | None
     max_spikes: int | None
     readout: str | None
 
@@ -207,7 +219,17 @@ def choose_profile(dt: float | None = None, **options: Unpack[ProfileOptions]) -
     assert dt is not None and reset is not None and compare is not None
     assert decay is not None
     profile = Profile(
-        float(dt), reset, compare, decay, gain or decay, current, readout, most, known.get("map_ticks", 0)
+        float(dt),
+        reset,
+        compare,
+        decay,
+        gain or decay,
+        current,
+        readout,
+        most,
+        known.get("map_ticks", 0),
+        options.get("initial") or known.get("initial", "zero"),
+        framework,
     )
     for name in CHOICES:
         if getattr(profile, name) not in (*CHOICES[name], *([None] if name == "readout" else [])):
@@ -241,14 +263,16 @@ class Dynamics:
 
     ``v := decay * v + drive + input``; compare with ``threshold``; reset. With a synaptic
     current, ``i := current_decay * i + current_drive + input`` and then
-    ``v := decay * v + drive + i``. All float64 arrays (height, width, channels). ``decay`` is
-    None where nothing decays, ``current_decay`` where there is no current.
+    ``v := decay * v + drive + i``. Membranes begin at ``initial``. All float64 arrays (height,
+    width, channels). ``decay`` is None where nothing decays, ``current_decay`` where there is no
+    current.
     """
 
     decay: Array | None
     drive: Array
     threshold: Array
     reset_value: Array
+    initial: Array
     gain: Array
     fires: bool
     current_decay: Array | None
@@ -268,7 +292,7 @@ def discretise(population: FloatPopulation, profile: Profile) -> Dynamics | None
     if not neuron.remembers:
         zero, one = np.zeros(population.shape), np.ones(population.shape)
         alone = Firing("gt", "value", 1)  # NIR's own definition of a Threshold
-        return Dynamics(zero, population.bias, neuron.v_threshold, zero, one, True, None, zero, alone)
+        return Dynamics(zero, population.bias, neuron.v_threshold, zero, zero, one, True, None, zero, alone)
     step = np.full(population.shape, profile.dt) if neuron.tau is None else profile.dt / neuron.tau
     gain = neuron.r * (1.0 if profile.gain == "none" else step)
     decay: Array | None = None
@@ -298,12 +322,20 @@ def discretise(population: FloatPopulation, profile: Profile) -> Dynamics | None
         drive=pull / gain + (0.0 if synaptic else population.bias),
         threshold=neuron.v_threshold / gain,
         reset_value=neuron.v_reset / gain,
+        initial=_initial(neuron, profile) / gain,
         gain=gain,
         fires=neuron.fires,
         current_decay=current_decay,
         current_drive=population.bias if synaptic else np.zeros(population.shape),
         firing=profile.firing,
     )
+
+
+def _initial(neuron: FloatNeuron, profile: Profile) -> Array:
+    """Where membranes begin."""
+    return {"zero": np.zeros_like(neuron.v_reset), "leak": neuron.v_leak, "reset": neuron.v_reset}[
+        profile.initial
+    ]
 
 
 def _current(population: FloatPopulation, profile: Profile) -> tuple[Array | None, Array | float]:
@@ -385,7 +417,10 @@ class FloatInterpreter:
         self.network = network
         self.profile = profile
         self.dynamics = [discretise(population, profile) for population in network.populations]
-        self.membranes = [np.zeros((samples, *p.shape)) for p in network.populations]
+        self.membranes = [
+            np.zeros((samples, *population.shape)) + (0.0 if dynamics is None else dynamics.initial)
+            for population, dynamics in zip(network.populations, self.dynamics, strict=True)
+        ]
         self.currents = [np.zeros((samples, *p.shape)) for p in network.populations]
         self.due = [np.zeros((samples, *p.shape)) for p in network.populations]
         self.delays = [profile.ticks(p, network.populations[p.target]) for p in network.projections]

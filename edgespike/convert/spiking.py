@@ -22,6 +22,7 @@ from edgespike.convert.discretise import (
     choose_profile,
     plausibility,
 )
+from edgespike.convert.exporters import put_right
 from edgespike.convert.report import Report, dense_macs, layer_reports, memory, summary
 from edgespike.convert.spiking_units import (
     DECAY_ONE,
@@ -91,7 +92,7 @@ def convert_nir(
     tell = progress or (lambda step, share: None)
     tell("reading", 0.0)
     profile = choose_profile(dt, **profile_options)
-    network = read_nir(path)
+    network, notes = put_right(read_nir(path), profile)
     check_classes(math.prod(network.output_shape), calibration, classes)
     samples = None if calibration is None else samples_of(network, calibration)
     ticks = window_ticks(window, profile)
@@ -108,6 +109,7 @@ def convert_nir(
     graph = replace(graph, self_test=golden_self_test(graph, samples))
     tell("comparing", 0.2)
     report = compare_with_float(network, profile, graph, quantized, samples, calibration, tell)
+    report = replace(report, warnings=(*notes, *report.warnings))
     graph = replace(graph, metadata={**graph.metadata, "conversion": summary(report)})
     tell("done", 1.0)
     return graph, replace(report, flash=len(encode_model(graph)))
@@ -218,6 +220,7 @@ def assemble(
         "populations": [population.name for population in populations],
         "classes": None,
         "profile": {
+            "framework": profile.framework,
             "dt": profile.dt,
             "reset": profile.reset,
             "compare": profile.compare,
@@ -225,7 +228,7 @@ def assemble(
             "gain": profile.gain,
             "current": profile.current,
             "map_ticks": profile.map_ticks,
-            "initial": "zero",
+            "initial": profile.initial,
             "max_spikes": profile.max_spikes,
             "populations": {q.population.name: _describe(q) for q in quantized},
         },

@@ -157,7 +157,7 @@ def _quantize_pool(
     )
     scale = scales.pop()
     return QuantizedPopulation(
-        _population(population, neuron),
+        _population(population, neuron, np.zeros(population.shape, np.int32)),
         projections,
         Sent(scale, by_one, by_all),
         np.full(population.shape[2], scale),
@@ -231,7 +231,7 @@ def _quantize_neurons(
     ]
     real_unit = unit / 2.0**shift * dynamics.gain.max(axis=(0, 1))
     return QuantizedPopulation(
-        _population(population, neuron),
+        _population(population, neuron, in_units(dynamics.initial).astype(np.int32)),
         projections,
         _spikes(population, dynamics),
         real_unit,
@@ -261,6 +261,7 @@ def _in_real_units(
         replace(
             dynamics,
             drive=dynamics.drive * gain,
+            initial=dynamics.initial * gain,
             current_drive=dynamics.current_drive * gain,
             threshold=dynamics.threshold * gain,
             reset_value=dynamics.reset_value * gain,
@@ -294,7 +295,7 @@ def _choose_shift(
     largest = np.max([np.abs(matrix).max(axis=0) for matrix in weights], axis=0)
     if compared:
         largest = np.full_like(largest, largest.max())
-    constants = (dynamics.drive, dynamics.current_drive, dynamics.reset_value)
+    constants = (dynamics.drive, dynamics.current_drive, dynamics.reset_value, dynamics.initial)
     sides = (dynamics.threshold, *(np.abs(constant) for constant in constants))
     widest = np.max([side.max(axis=(0, 1)) for side in sides], axis=0)
     if compared:
@@ -369,11 +370,13 @@ def _q30(decay: Array) -> Array:
     return np.floor(decay * DECAY_ONE + 0.5)
 
 
-def _population(population: FloatPopulation, neuron: IntegrateAndFire) -> Population:
+def _population(
+    population: FloatPopulation, neuron: IntegrateAndFire, initial: NDArray[np.int32]
+) -> Population:
     return Population(
         population.name,
         population.shape,
         neuron,
-        initial=np.zeros(population.shape, np.int32),
+        initial=initial,
         accumulator_bits=32,
     )

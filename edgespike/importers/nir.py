@@ -16,6 +16,8 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from edgespike.errors import ModelError, UnsupportedError
 from edgespike.importers.nir_nodes import NEURONS, SUPPORTED, Builder
 from edgespike.importers.spiking_network import FloatNetwork
@@ -37,6 +39,7 @@ def read_nir(path: str | Path) -> FloatNetwork:
     types, edges = _read_outline(path)
     order, loops = _check_outline(path, types, edges)
     nodes = _read_nodes(path)
+    _drop_batch_axis(types, edges, nodes)
     builder = Builder(path, {target for _, target in loops})
     for name in order:
         sources = [source for source, target in edges if target == name and (source, target) not in loops]
@@ -133,6 +136,16 @@ def _flattened(nodes: dict[str, Any]) -> dict[str, Any]:
         else:
             flat[name] = node
     return flat
+
+
+def _drop_batch_axis(types: dict[str, str], edges: list[Edge], nodes: dict[str, Any]) -> None:
+    """Takes a batch axis of 1, as Norse 1.1.0 and Rockpool 3.1.0 export it, from the input's shape."""
+    wanted = {"Linear": 1, "Affine": 1, "Conv1d": 2, "Conv2d": 3, "SumPool2d": 3, "AvgPool2d": 3}
+    for name in (name for name, kind in types.items() if kind == "Input"):
+        axes = {wanted.get(types[target]) for source, target in edges if source == name}
+        shape = np.atleast_1d(np.asarray(nodes[name].input_type["input"]))
+        if axes == {len(shape) - 1} and shape[0] == 1:
+            nodes[name].input_type["input"] = shape[1:]
 
 
 def _check_outline(path: Path, types: dict[str, str], edges: list[Edge]) -> tuple[list[str], list[Edge]]:

@@ -11,6 +11,8 @@ import pytest
 from literal import LiteralChain, Save
 
 from edgespike.convert.discretise import FloatInterpreter, choose_profile, discretise, plausibility
+from edgespike.convert.exporters import put_right
+from edgespike.convert.spiking import convert_nir
 from edgespike.errors import ModelError, UsageError
 from edgespike.importers.nir import read_nir
 
@@ -121,3 +123,43 @@ def test_membranes_of_the_published_traces(data_folder: Path) -> None:
         dynamics = interpreter.dynamics[1]
         assert dynamics is not None
         assert abs(interpreter.membranes[1].item() * dynamics.gain.item() - v) < 1e-7
+
+
+@pytest.mark.parametrize(
+    ("framework", "written", "meant"),
+    [
+        ("norse", 1e-5, 0.01),  # dt / (1 / tau)
+        ("norse", 0.01, 0.01),
+        ("sinabs", 10.0, 0.01),  # ticks
+        ("sinabs", 0.01, 0.01),
+        ("exact", 10.0, 10.0),
+    ],
+)
+def test_what_exporters_write_otherwise_is_put_right_and_told(
+    chain: Save, framework: str, written: float, meant: float
+) -> None:
+    """Norse and Sinabs also write r = 1 for an IF, which means r dt = 1."""
+    path = chain((1,), (1,), a=lif(tau=written), b=nir.IF(np.ones(1), np.ones(1)))
+    profile = choose_profile(1e-3, framework=framework, reset="subtract")
+    network, notes = put_right(read_nir(path), profile)
+    first, second = (population.neuron for population in network.populations[1:])
+    assert first and second and first.tau is not None
+    np.testing.assert_allclose(first.tau, meant)
+    np.testing.assert_allclose(second.r, 1.0 if framework == "exact" else 1e3)
+    assert any("'a': tau is" in note for note in notes) == (written != meant)
+    assert any("'b': r dt is 1" in note for note in notes) == (framework != "exact")
+
+
+@pytest.mark.parametrize(("initial", "first"), [("zero", 0.0), ("leak", 0.05), ("reset", -0.02)])
+def test_where_membranes_begin(chain: Save, initial: str, first: float) -> None:
+    path = chain((1,), (1,), a=lif(v_leak=0.05, v_reset=-0.02))
+    profile = choose_profile(1e-3, reset="value", compare="gt", initial=initial)
+    interpreter = FloatInterpreter(read_nir(path), profile)
+    dynamics = interpreter.dynamics[1]
+    assert dynamics is not None
+    np.testing.assert_allclose(interpreter.membranes[1] * dynamics.gain, first)
+    graph, _ = convert_nir(path, dt=1e-3, reset="value", compare="gt", initial=initial)
+    population = graph.populations[1]
+    unit = graph.metadata["profile"]["populations"]["a"]["unit"]
+    assert population.initial is not None
+    np.testing.assert_allclose(population.initial * unit, first, atol=unit)
