@@ -64,10 +64,16 @@ CONNECTION_KINDS = (Dense, Convolution, SumPool, OneToOne, MaxPoolWindow)
 def write_model(graph: Graph, path: str | os.PathLike[str]) -> int:
     """Write a model file and return its size in bytes.
 
-    The file appears whole or not at all: it is written beside and renamed.
+    The file appears whole or not at all.
     """
-    target = Path(path)
     data = encode_model(graph)
+    write_whole(path, data)
+    return len(data)
+
+
+def write_whole(path: str | os.PathLike[str], data: bytes) -> None:
+    """Write a file that appears whole or not at all: it is written beside and renamed."""
+    target = Path(path)
     try:
         descriptor, beside = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
     except OSError as error:
@@ -83,7 +89,6 @@ def write_model(graph: Graph, path: str | os.PathLike[str]) -> int:
         raise EdgespikeError(f"cannot write {target}: {error.strerror}", hint, "file") from error
     finally:
         Path(beside).unlink(missing_ok=True)
-    return len(data)
 
 
 def read_model(path: str | os.PathLike[str]) -> Graph:

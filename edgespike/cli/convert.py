@@ -13,7 +13,7 @@ from edgespike.cli.options import INPUT_FILE, duration, json_option, sensor
 from edgespike.cli.output import print_json, progress
 from edgespike.convert import EventOptions, load_calibration
 from edgespike.errors import UsageError
-from edgespike.modelfile import write_model
+from edgespike.modelfile import write_model, write_whole
 
 HDF5 = b"\x89HDF\r\n\x1a\n"  # NIR files are HDF5
 ONNX_OPTIONS = ("levels", "sensor", "slices", "polarities", "saturation", "event_scale", "tick")
@@ -59,6 +59,13 @@ class Grouped(click.Command):
     help="The model file to write.",
 )
 @click.option("--calibration", type=INPUT_FILE, metavar="FILE.npz", help="Typical inputs x, and labels y.")
+@click.option(
+    "--report",
+    "page",
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="FILE.html",
+    help="Write what came of it as a page with plots.",
+)
 @click.option("--classes", metavar="A,B,...", help="Names of the scores.")
 @click.option("--window", type=duration, metavar="TIME", help="Of a stream, for one result, such as 300ms.")
 @click.option(
@@ -109,6 +116,7 @@ def command(
     network: Path,
     output: Path,
     calibration: Path | None,
+    page: Path | None,
     classes: str | None,
     as_json: bool,
     **options: Any,
@@ -129,8 +137,11 @@ def command(
           --sensor 34x34 --window 300ms --slices 3
       edgespike convert lif.nir -o lif.esg --dt 1ms --reset zero --compare gt
     """
-    if not output.absolute().parent.is_dir():
-        raise UsageError(f"{output}: there is no folder {output.parent}", "make it first")
+    for file in (output, page):
+        if file and not file.absolute().parent.is_dir():
+            raise UsageError(f"{file}: there is no folder {file.parent}", "make it first")
+    if page:
+        from edgespike.convert.page import report_page  # needs the report extra: say so before the work
     is_nir = network.open("rb").read(len(HDF5)) == HDF5
     given = {name: value for name, value in options.items() if value is not None}
     wrong = [name for name in given if name in (ONNX_OPTIONS if is_nir else NIR_OPTIONS)]
@@ -155,6 +166,8 @@ def command(
                 network, samples, levels=levels, events=event_options(given), **common
             )
     write_model(graph, output)
+    if page:
+        write_whole(page, report_page(report, network.name, output.name).encode())
     for warning in report.warnings:
         print(f"warning: {warning}", file=sys.stderr)
     if as_json:

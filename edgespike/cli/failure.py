@@ -20,7 +20,10 @@ from edgespike.errors import EdgespikeError, EventWarning
 
 FAILED = 1
 INTERRUPTED = 130
-OPTIONAL = ("nir", "onnx", "onnxruntime", "onnxslim")
+OPTIONAL = {  # package: the extra that has it
+    **dict.fromkeys(("nir", "onnx", "onnxruntime", "onnxslim"), "convert"),
+    **dict.fromkeys(("jinja2", "matplotlib"), "report"),
+}
 
 
 @dataclass(frozen=True)
@@ -94,7 +97,7 @@ def describe(error: Exception) -> Failure:
         return Failure(
             "missing-package",
             f"this needs the Python package {error.name}, which is not installed",
-            'pip install "edgespike[convert]"',
+            f'pip install "edgespike[{OPTIONAL[error.name]}]"',
             FAILED,
         )
     versions = f"edgespike {edgespike.__version__}, Python {platform.python_version()}, {platform.machine()}"
