@@ -184,7 +184,7 @@ static inline bool es_decays(const es_population *population)
 
 static inline bool es_is_driven(const es_population *population)
 {
-    return (population->flags & ES_FLAG_DRIVEN) != 0;
+    return es_is_spiking(population) && (population->flags & ES_FLAG_DRIVEN) != 0;
 }
 
 static inline bool es_has_currents(const es_population *population)
