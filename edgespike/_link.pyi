@@ -38,6 +38,7 @@ def pack_events(
     sequence: int,
     event: int,
     sample: int,
+    stream: int,
 ) -> list[tuple[bytes, int]]:
     """EVENTS frames for a batch, each with how many events it holds.
 
@@ -46,6 +47,7 @@ def pack_events(
         shape: (height, width, channels) of the input, as HELLO gives it.
         max_payload: bytes of payload in a frame.
         sequence, event, sample: sequence number, event number and sample of the first frame.
+        stream: number of the stream.
 
     Returns:
         Encoded frames; they end before the first event that lies outside the shape.
@@ -60,7 +62,8 @@ class EmulatedBoard:
     """The board's device loop in this process, with a byte pipe for a serial line.
 
     ``model_capacity``, ``arena_capacity``, ``ring_size`` (a power of two) and
-    ``max_payload`` are in bytes. One thread at a time may use it.
+    ``max_payload`` are in bytes. ``baud`` is that of its line when it starts: it can do 1200
+    to 4000000. One thread at a time may use it.
     """
 
     def __init__(
@@ -72,6 +75,7 @@ class EmulatedBoard:
         boot_epoch: int = 1,
         max_payload: int = 1024,
         ring_size: int = ...,
+        baud: int = 921600,
     ) -> None: ...
     def write(self, data: bytes) -> int:
         """Bytes for the board; returns how many it had room for."""
@@ -81,6 +85,13 @@ class EmulatedBoard:
 
     def reboot(self) -> None:
         """As after a power cut: the model is lost and the boot epoch is another."""
+
+    @property
+    def baud(self) -> int:
+        """Of its line, now."""
+
+    def set_clock(self, now_us: int) -> None:
+        """Give the board the time, in microseconds modulo 2**32; from now on it has no other."""
 
     def vanish(self) -> None:
         """From now on reading and writing raise OSError, as on a pulled cable."""

@@ -12,6 +12,10 @@ from libc.string cimport memcpy, memmove
 from edgespike.errors import UsageError
 
 
+cdef extern from "<stdbool.h>" nogil:
+    ctypedef bint c_bool "bool"
+
+
 cdef extern from "es_frame.h" nogil:
     ctypedef struct es_frame:
         uint8_t type
@@ -95,6 +99,8 @@ cdef extern from "es_device.h" nogil:
         uint32_t boot_epoch
         void (*write)(void *context, const uint8_t *bytes, size_t count) noexcept nogil
         uint32_t (*clock_us)(void *context) noexcept nogil
+        c_bool (*set_baud)(void *context, uint32_t baud, c_bool now) noexcept nogil
+        uint32_t baud
         void *context
 
     ctypedef struct es_device:
@@ -192,9 +198,10 @@ cdef class FrameReader:
 # ---- event words --------------------------------------------------------------
 
 
-def pack_events(const es_event[::1] events not None, shape, int max_payload, int sequence, uint32_t event, int sample):
+def pack_events(const es_event[::1] events not None, shape, int max_payload, int sequence, uint32_t event, int sample,
+                uint32_t stream):
     height, width, channels = shape
-    if not 16 <= max_payload <= ES_PAYLOAD_MAX:
+    if not 20 <= max_payload <= ES_PAYLOAD_MAX:
         raise ValueError(f"frames of {max_payload} bytes")
     cdef es_words_layout layout = es_words_layout_of(height, width, channels)
     cdef es_words_form form
@@ -204,7 +211,7 @@ def pack_events(const es_event[::1] events not None, shape, int max_payload, int
     cdef size_t at = 0, count = events.shape[0], packed, size
     frames = []
     while at < count:
-        packed = es_words_pack(layout, &events[at], count - at, words, max_payload - 8, &form, &size)
+        packed = es_words_pack(layout, &events[at], count - at, words, max_payload - 12, &form, &size)
         if packed == 0:
             break
         es_frame_begin(&writer, out, ES_FRAME_EVENTS, 0, <uint16_t>sequence, events[at].tick)
@@ -212,6 +219,7 @@ def pack_events(const es_event[::1] events not None, shape, int max_payload, int
         es_frame_add_u16(&writer, <uint16_t>sample)
         es_frame_add_u8(&writer, form.bytes)
         es_frame_add_u8(&writer, form.value_bits)
+        es_frame_add_u32(&writer, stream)
         es_frame_add(&writer, words, size)
         size = es_frame_end(&writer)
         frames.append((PyBytes_FromStringAndSize(<const char *>out, <Py_ssize_t>size), packed))
@@ -243,14 +251,17 @@ def unpack_words(bytes words not None, shape, int word_bytes, int value_bits, ui
 cdef enum:
     OUTPUT_PAUSE = 1 << 16  # the board waits when so much of what it sent was not read
 
-cdef struct output:
-    uint8_t *bytes
+cdef struct line:
+    uint8_t *bytes  # that the board sent
     size_t used
     size_t capacity
+    uint32_t baud
+    bint has_clock
+    uint32_t now
 
 
 cdef void append_output(void *context, const uint8_t *data, size_t count) noexcept nogil:
-    cdef output *out = <output *>context
+    cdef line *out = <line *>context
     cdef size_t capacity = out.capacity
     cdef void *grown
     if count > capacity - out.used:
@@ -265,10 +276,23 @@ cdef void append_output(void *context, const uint8_t *data, size_t count) noexce
     out.used += count
 
 
+cdef uint32_t emulated_clock_us(void *context) noexcept nogil:
+    cdef line *out = <line *>context
+    return out.now if out.has_clock else edgespike_clock_us(NULL)
+
+
+cdef c_bool emulated_baud(void *context, uint32_t baud, c_bool now) noexcept nogil:
+    if baud < 1200 or baud > 4000000:
+        return False
+    if now:
+        (<line *>context).baud = baud
+    return True
+
+
 cdef class EmulatedBoard:
     cdef es_device device
     cdef es_device_config config
-    cdef output out
+    cdef line out
     cdef void *model_block
     cdef void *arena_block
     cdef bytes name_bytes
@@ -276,7 +300,8 @@ cdef class EmulatedBoard:
     cdef bint busy
 
     def __cinit__(self, *, uint32_t model_capacity=1 << 24, uint32_t arena_capacity=1 << 26,
-                  name="emulated", uint32_t boot_epoch=1, uint16_t max_payload=1024, uint32_t ring_size=1 << 16):
+                  name="emulated", uint32_t boot_epoch=1, uint16_t max_payload=1024, uint32_t ring_size=1 << 16,
+                  uint32_t baud=921600):
         self.name_bytes = name.encode()
         self.model_block = calloc(1, <size_t>model_capacity + 16)
         self.arena_block = calloc(1, <size_t>arena_capacity + 16)
@@ -297,7 +322,9 @@ cdef class EmulatedBoard:
         self.config.name = self.name_bytes
         self.config.boot_epoch = boot_epoch
         self.config.write = append_output
-        self.config.clock_us = edgespike_clock_us
+        self.config.clock_us = emulated_clock_us
+        self.config.set_baud = emulated_baud
+        self.config.baud = self.out.baud = baud
         self.config.context = &self.out
         if es_device_init(&self.device, &self.config) != 0:
             raise ValueError("no board can be made with these sizes")
@@ -329,8 +356,9 @@ cdef class EmulatedBoard:
     def read(self, size_t limit=1 << 20) -> bytes:
         self.begin()
         self.busy = True
+        cdef uint32_t baud = self.out.baud
         with nogil:
-            while self.out.used < OUTPUT_PAUSE and es_device_poll(&self.device):
+            while self.out.used < OUTPUT_PAUSE and es_device_poll(&self.device) and self.out.baud == baud:
                 pass
         self.busy = False
         cdef size_t count = min(limit, self.out.used)
@@ -343,7 +371,17 @@ cdef class EmulatedBoard:
         self.begin()
         self.config.boot_epoch += 1
         self.out.used = 0
+        self.out.baud = self.config.baud
         es_device_init(&self.device, &self.config)
+
+    @property
+    def baud(self) -> int:
+        return self.out.baud
+
+    def set_clock(self, uint32_t now_us) -> None:
+        self.begin()
+        self.out.has_clock = True
+        self.out.now = now_us
 
     def vanish(self) -> None:
         self.gone = True

@@ -90,6 +90,7 @@ class InferenceSession:
         port: for devices: ``"emulated"``, ``"qemu"``, a serial device, or a URL such as
             ``"socket://127.0.0.1:4000"``.
         baud: for serial devices, bits per second.
+        switch_baud: bits per second to change to once the board has answered.
         plan: ``"streaming"`` keeps all state; ``"one-shot"`` (cpu) runs one sample at a
             time in less memory.
         progress: called while a device is given the model, with bytes done and bytes in all.
@@ -106,6 +107,7 @@ class InferenceSession:
         *,
         port: str | None = None,
         baud: int = 921600,
+        switch_baud: int | None = None,
         plan: str = "streaming",
         progress: Callable[[int, int], None] | None = None,
     ) -> None:
@@ -116,7 +118,7 @@ class InferenceSession:
         else:
             self._data = model if isinstance(model, bytes) else read_model_bytes(model)
         self.graph = decode_model(self._data)
-        self.backend = self._open(backend, port, baud, plan, progress)
+        self.backend = self._open(backend, port, baud, switch_baud, plan, progress)
         self._start()
 
     def _start(self) -> None:
@@ -129,6 +131,7 @@ class InferenceSession:
         backend: str,
         port: str | None,
         baud: int,
+        switch_baud: int | None,
         plan: str,
         progress: Callable[[int, int], None] | None,
     ) -> Backend:
@@ -144,7 +147,7 @@ class InferenceSession:
             from edgespike.link import connect
 
             assert port is not None
-            client = connect(port, baud)
+            client = connect(port, baud, switch_baud=switch_baud)
             try:
                 client.upload(self._data, progress)
             except BaseException:

@@ -2,6 +2,7 @@
 #ifndef BOARD_H
 #define BOARD_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -10,6 +11,10 @@ void board_start(void);
 
 /* Sends all bytes before it returns. */
 void board_write(const uint8_t *bytes, size_t count);
+
+/* Changes the baud of the serial line if `now`, when all that was written has left; else only says whether it
+ * could, within 2 %. It starts with BAUD of memory.h. */
+bool board_set_baud(uint32_t baud, bool now);
 
 /* Microseconds since some moment, modulo 2^32. Called at least once in 100 seconds. */
 uint32_t board_clock_us(void);

@@ -22,6 +22,12 @@ static uint32_t clock_us(void *context)
     return board_clock_us();
 }
 
+static bool set_baud(void *context, uint32_t baud, bool now)
+{
+    (void)context;
+    return board_set_baud(baud, now);
+}
+
 void bytes_received(const uint8_t *bytes, size_t count)
 {
     es_device_receive(&device, bytes, count);
@@ -42,6 +48,8 @@ int main(void)
         .boot_epoch = board_boot_epoch(),
         .write = write_bytes,
         .clock_us = clock_us,
+        .set_baud = set_baud,
+        .baud = BAUD,
     };
 
     if (es_device_init(&device, &config) != ES_OK)
@@ -51,7 +59,7 @@ int main(void)
         if (es_device_poll(&device))
             continue;
         interrupts_off(); /* a byte that comes now still ends the sleep */
-        if (es_device_room(&device) == sizeof ring)
+        if (es_device_may_sleep(&device))
             wait_for_interrupt();
         interrupts_on();
     }

@@ -73,6 +73,7 @@ class Runner:
     backend: str
     port: str | None
     baud: int
+    switch_baud: int | None = None
 
     def open(self, model: Path) -> InferenceSession:
         """A session with the network on this machine, or on the board behind the port."""
@@ -81,7 +82,12 @@ class Runner:
                 return InferenceSession(model, self.backend)
         with about(model, ModelError), progress(f"uploading to {self.port}", model.stat().st_size) as done:
             return InferenceSession(
-                model, "device", port=self.port, baud=self.baud, progress=lambda sent, _: done(sent)
+                model,
+                "device",
+                port=self.port,
+                baud=self.baud,
+                switch_baud=self.switch_baud,
+                progress=lambda sent, _: done(sent),
             )
 
     def __str__(self) -> str:
@@ -107,10 +113,18 @@ def runner_options(function: Callable[..., None]) -> Callable[..., None]:
         show_default=True,
         help="Bits per second of a serial device.",
     )
+    @click.option(
+        "--switch-baud",
+        type=click.IntRange(1),
+        metavar="RATE",
+        help="Change to this once the board has answered.",
+    )
     @wraps(function)
-    def with_runner(backend: str | None, port: str | None, baud: int, **others: Any) -> None:
+    def with_runner(
+        backend: str | None, port: str | None, baud: int, switch_baud: int | None, **others: Any
+    ) -> None:
         if backend and port:
             raise UsageError("--backend and --port exclude each other", "leave out one of them")
-        function(runner=Runner("device" if port else backend or "cpu", port, baud), **others)
+        function(runner=Runner("device" if port else backend or "cpu", port, baud, switch_baud), **others)
 
     return with_runner

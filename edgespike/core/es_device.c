@@ -8,10 +8,12 @@
 /* When one event or step of time takes longer, commands are read meanwhile. */
 #define LONG_US 1000000u
 #define LONG_PIECES 65536u /* without a clock */
-#define PREFIX 8        /* bytes that all stream frames begin with */
-#define RESULT_PREFIX 60
+#define PREFIX 12       /* bytes that all stream frames begin with */
+#define RESULT_PREFIX 64
 #define STATS_PREFIX 92
 #define ABILITY_CLOCK 1u
+#define ABILITY_BAUD 2u
+#define BAUD_TRIAL_US 1000000u /* within which a frame must come with a new baud */
 
 enum { REASON_WINDOW, REASON_END, REASON_READ };
 
@@ -53,6 +55,7 @@ int es_device_init(es_device *device, const es_device_config *config)
         return ES_ERR_ALIGN;
     memset(device, 0, sizeof *device);
     device->config = *config;
+    device->baud = config->baud;
     es_frame_reader_init(&device->reader, config->frames, frame_bytes);
     device->spare_frame = config->frames + frame_bytes;
     device->send_frame = config->frames + 2 * frame_bytes;
@@ -93,19 +96,39 @@ static void send(es_device *device, es_frame_writer *writer)
     device->config.write(device->config.context, device->send_frame, size);
 }
 
-static void send_error(es_device *device, int32_t code, uint8_t type, uint16_t sequence, uint32_t word)
+static void send_error(es_device *device, int32_t code, uint8_t type, uint16_t sequence, uint32_t word,
+                       uint32_t stream)
 {
     es_frame_writer w;
     begin(device, &w, ES_FRAME_ERROR, 0, sequence, word);
     es_frame_add_u32(&w, (uint32_t)code);
     es_frame_add_u32(&w, type);
     es_frame_add_u32(&w, device->config.boot_epoch);
+    es_frame_add_u32(&w, stream);
     send(device, &w);
+}
+
+/* The number of the stream that a stream frame is of; 0 for others. */
+static uint32_t stream_of(const es_frame *frame)
+{
+    return frame->type >= ES_FRAME_EVENTS && frame->size >= PREFIX ? es_get_u32(frame->payload + 8) : 0;
 }
 
 static void refuse(es_device *device, const es_frame *frame, int32_t code)
 {
-    send_error(device, code, frame->type, frame->sequence, frame->word);
+    send_error(device, code, frame->type, frame->sequence, frame->word, stream_of(frame));
+}
+
+static void answer_numbers(es_device *device, const es_frame *frame, int32_t status, uint32_t first, uint32_t second,
+                           uint32_t third)
+{
+    es_frame_writer w;
+    begin(device, &w, frame->type, ES_LINK_RESPONSE, 0, frame->word);
+    es_frame_add_u32(&w, (uint32_t)status);
+    es_frame_add_u32(&w, first);
+    es_frame_add_u32(&w, second);
+    es_frame_add_u32(&w, third);
+    send(device, &w);
 }
 
 static uint32_t now_us(const es_device *device)
@@ -139,6 +162,11 @@ static void add_model_facts(es_device *device, es_frame_writer *w)
     es_frame_add_u32(w, es_output_size(&device->model));
 }
 
+static bool can_change_baud(const es_device_config *config)
+{
+    return config->set_baud != NULL && config->clock_us != NULL;
+}
+
 static void send_hello(es_device *device, uint32_t request)
 {
     static const uint8_t no_model[64] = {0};
@@ -158,7 +186,7 @@ static void send_hello(es_device *device, uint32_t request)
     es_frame_add_u8(&w, ES_VERSION_PATCH);
     es_frame_add_u8(&w, name_bytes);
     es_frame_add_u32(&w, config->boot_epoch);
-    es_frame_add_u32(&w, config->clock_us ? ABILITY_CLOCK : 0);
+    es_frame_add_u32(&w, (config->clock_us ? ABILITY_CLOCK : 0) | (can_change_baud(config) ? ABILITY_BAUD : 0));
     es_frame_add_u16(&w, config->max_payload);
     es_frame_add_u16(&w, device->has_model ? (uint16_t)device->result_slots : 0);
     es_frame_add_u32(&w, config->ring_size - ES_DEVICE_RESERVE);
@@ -235,22 +263,11 @@ static void answer_stats(es_device *device, const es_frame *frame)
 
 /* ---- uploading a model -------------------------------------------------- */
 
-static void answer_upload(es_device *device, const es_frame *frame, int32_t status, uint32_t next, uint32_t needed,
-                          uint32_t available)
-{
-    es_frame_writer w;
-    begin(device, &w, frame->type, ES_LINK_RESPONSE, 0, frame->word);
-    es_frame_add_u32(&w, (uint32_t)status);
-    es_frame_add_u32(&w, next);
-    es_frame_add_u32(&w, needed);
-    es_frame_add_u32(&w, available);
-    send(device, &w);
-}
-
 static void let_model_go(es_device *device)
 {
     device->has_model = false;
     device->stream = ES_STREAM_NONE;
+    device->stream_number = 0;
     device->busy = false;
     device->result_slots = 0;
     device->result_next = 0;
@@ -264,11 +281,11 @@ static void model_begin(es_device *device, const es_frame *frame)
     bool same = size == device->upload_size && crc == device->upload_crc;
 
     if (same && device->has_model) {
-        answer_upload(device, frame, ES_OK, size, 0, 0);
+        answer_numbers(device, frame, ES_OK, size, 0, 0);
         return;
     }
     if (size > device->config.model_capacity) {
-        answer_upload(device, frame, ES_ERR_MODEL_SIZE, 0, size, device->config.model_capacity);
+        answer_numbers(device, frame, ES_ERR_MODEL_SIZE, 0, size, device->config.model_capacity);
         return;
     }
     if (!same || !device->uploading) {
@@ -280,7 +297,7 @@ static void model_begin(es_device *device, const es_frame *frame)
         device->upload_running_crc = 0;
     }
     device->upload_gap_told = false;
-    answer_upload(device, frame, ES_OK, device->upload_next, 0, 0);
+    answer_numbers(device, frame, ES_OK, device->upload_next, 0, 0);
 }
 
 static void model_data(es_device *device, const es_frame *frame)
@@ -370,7 +387,7 @@ static void model_end(es_device *device, const es_frame *frame)
                 es_get_u32(frame->payload + 4) == device->upload_crc;
 
     if (!same || (device->uploading && device->upload_next < device->upload_size)) {
-        answer_upload(device, frame, ES_ERR_UPLOAD, same ? device->upload_next : 0, 0, 0);
+        answer_numbers(device, frame, ES_ERR_UPLOAD, same ? device->upload_next : 0, 0, 0);
         return;
     }
     if (device->uploading) {
@@ -380,8 +397,68 @@ static void model_end(es_device *device, const es_frame *frame)
         if (device->upload_running_crc == device->upload_crc)
             device->upload_status = use_model(device);
     }
-    answer_upload(device, frame, device->upload_status, device->upload_size, device->upload_needed,
+    answer_numbers(device, frame, device->upload_status, device->upload_size, device->upload_needed,
                   device->config.arena_capacity);
+}
+
+/* Checks the model once more and runs its self-test; the stream ends. Digest expected, and given. */
+static int test_model(es_device *device, uint32_t *events, uint32_t digests[2])
+{
+    const es_model *model = &device->model;
+    int status;
+
+    if (!device->has_model)
+        return ES_ERR_NO_MODEL;
+    let_model_go(device);
+    status = use_model(device);
+    if ((status == ES_OK || status == ES_ERR_DIGEST) && model->test_size != 0) {
+        *events = es_get_u32(model->test);
+        digests[0] = es_get_u32(model->test + 8);
+        digests[1] = es_crc32(0, device->results + sizeof(result), 4u * (size_t)es_output_size(model));
+    }
+    return status;
+}
+
+/* Once for each request number, for a test takes long. */
+static void self_test(es_device *device, const es_frame *frame)
+{
+    if (device->tested != frame->word) {
+        device->tested = frame->word;
+        device->test_events = device->test_digests[0] = device->test_digests[1] = 0;
+        device->test_status = test_model(device, &device->test_events, device->test_digests);
+    }
+    answer_numbers(device, frame, device->test_status, device->test_events, device->test_digests[0],
+                   device->test_digests[1]);
+}
+
+/* ---- baud ---------------------------------------------------------------- */
+
+/* The answer still goes out with the old baud. */
+static void change_baud(es_device *device, const es_frame *frame)
+{
+    const es_device_config *config = &device->config;
+    uint32_t baud = es_get_u32(frame->payload);
+    bool same = baud == device->baud;
+    bool can = can_change_baud(config) && !same && baud != 0 && config->set_baud(config->context, baud, false);
+
+    answer_numbers(device, frame, same || can ? ES_OK : ES_ERR_ARGUMENT, device->baud, 0, 0);
+    if (!can)
+        return;
+    config->set_baud(config->context, baud, true);
+    device->former_baud = device->baud;
+    device->baud = baud;
+    device->baud_since = now_us(device);
+    device->baud_from = device->received;
+}
+
+/* When no frame comes with a new baud, the former comes back. */
+static void try_baud(es_device *device)
+{
+    if (device->former_baud == 0 || now_us(device) - device->baud_since <= BAUD_TRIAL_US)
+        return;
+    device->baud = device->former_baud;
+    device->former_baud = 0;
+    device->config.set_baud(device->config.context, device->baud, true);
 }
 
 /* ---- credits and results ------------------------------------------------ */
@@ -402,6 +479,7 @@ static void send_credit(es_device *device, uint8_t type, uint8_t flags, uint32_t
     es_frame_add_u32(&w, device->lost);
     es_frame_add_u32(&w, device->rejected);
     es_frame_add_u32(&w, device->result_next);
+    es_frame_add_u32(&w, device->stream_number);
     send(device, &w);
     device->credited = device->taken;
     device->credited_at = now_us(device);
@@ -433,6 +511,7 @@ static void send_result_part(es_device *device, const result *r, uint32_t first,
     es_frame_add_u32(&w, r->best);
     es_frame_add_u32(&w, total);
     es_frame_add_u32(&w, first);
+    es_frame_add_u32(&w, device->stream_number);
     for (uint32_t i = first; i < first + count; i++)
         es_frame_add_u32(&w, (uint32_t)scores[i]);
     send(device, &w);
@@ -516,51 +595,69 @@ static void end_sample(es_device *device)
     begin_window(device, 0);
 }
 
-/* The host has all results before `wanted`. */
-static void acknowledge(es_device *device, uint32_t wanted)
+/* The host has all results of its stream before the wanted one. False: that is not the stream here. */
+static bool acknowledge(es_device *device, const es_frame *frame)
 {
+    uint32_t wanted = es_get_u32(frame->payload);
+
+    if (es_get_u32(frame->payload + 4) != device->stream_number)
+        return false;
     if (wanted - device->result_acknowledged <= device->result_next - device->result_acknowledged)
         device->result_acknowledged = wanted;
+    return true;
 }
 
 static void answer_ping(es_device *device, const es_frame *frame)
 {
-    acknowledge(device, es_get_u32(frame->payload));
-    for (uint32_t kept = results_kept(device); kept > 0; kept--)
+    bool ours = acknowledge(device, frame);
+
+    for (uint32_t kept = ours ? results_kept(device) : 0; kept > 0; kept--)
         send_result(device, result_of(device, device->result_next - kept));
-    if (device->stream == ES_STREAM_HALTED)
-        send_error(device, device->halt_code, device->halt_type, next_sequence(device), device->halt_word);
+    if (ours && device->stream == ES_STREAM_HALTED)
+        send_error(device, device->halt_code, device->halt_type, next_sequence(device), device->halt_word,
+                   device->stream_number);
     send_credit(device, ES_FRAME_PING, ES_LINK_RESPONSE, frame->word);
 }
 
 /* ---- the stream ---------------------------------------------------------- */
 
+static int32_t start_stream(es_device *device, const uint8_t *request)
+{
+    uint8_t mode = request[0];
+    bool keep = request[1] != 0;
+    uint32_t number = es_get_u32(request + 4);
+
+    if (!device->has_model || es_get_u32(request + 12) != device->upload_crc)
+        return ES_ERR_NO_MODEL;
+    if ((mode != ES_STREAM_LOSSLESS && mode != ES_STREAM_LIVE) || number == 0)
+        return ES_ERR_ARGUMENT;
+    if (number == device->stream_number)
+        return ES_OK; /* said again */
+    if (keep && es_get_u32(request + 8) != device->stream_number)
+        return ES_ERR_COMMAND;
+    device->stream = mode;
+    device->stream_number = number;
+    device->busy = false;
+    device->gap_told = false;
+    device->sequence = 0;
+    device->next_event = 0;
+    device->lost = 0;
+    device->rejected = 0;
+    device->result_next = 0;
+    device->result_acknowledged = 0;
+    if (!keep) {
+        es_net_reset(&device->net);
+        device->sample = 0;
+        begin_window(device, 0);
+    }
+    return ES_OK;
+}
+
 static void start(es_device *device, const es_frame *frame)
 {
-    uint8_t mode = frame->payload[0];
-    int32_t status = ES_OK;
+    int32_t status = start_stream(device, frame->payload);
     es_frame_writer w;
 
-    if (!device->has_model)
-        status = ES_ERR_NO_MODEL;
-    else if (mode != ES_STREAM_LOSSLESS && mode != ES_STREAM_LIVE)
-        status = ES_ERR_ARGUMENT;
-    if (status == ES_OK) {
-        device->stream = mode;
-        device->busy = false;
-        device->gap_told = false;
-        device->sequence = 0;
-        device->next_event = 0;
-        device->lost = 0;
-        device->rejected = 0;
-        device->result_next = 0;
-        device->result_acknowledged = 0;
-        if (frame->payload[1] == 0) {
-            es_net_reset(&device->net);
-            device->sample = 0;
-            begin_window(device, 0);
-        }
-    }
     begin(device, &w, ES_FRAME_START, ES_LINK_RESPONSE, 0, frame->word);
     es_frame_add_u32(&w, (uint32_t)status);
     es_frame_add_u32(&w, device->config.boot_epoch);
@@ -576,7 +673,7 @@ static void halt(es_device *device, int32_t code, uint8_t type, uint16_t sequenc
     device->halt_code = code;
     device->halt_type = type;
     device->halt_word = word;
-    send_error(device, code, type, sequence, word);
+    send_error(device, code, type, sequence, word, device->stream_number);
 }
 
 static void frame_done(es_device *device)
@@ -649,7 +746,7 @@ static void stream_frame(es_device *device, const es_frame *frame)
 {
     uint16_t ahead = (uint16_t)(frame->sequence - device->sequence);
 
-    if (device->stream == ES_STREAM_NONE) {
+    if (device->stream == ES_STREAM_NONE || (frame->size >= PREFIX && stream_of(frame) != device->stream_number)) {
         refuse(device, frame, ES_ERR_COMMAND);
         return;
     }
@@ -800,7 +897,7 @@ static void command(es_device *device, const es_frame *frame, uint32_t least, an
 
 static void credit_from_host(es_device *device, const es_frame *frame)
 {
-    acknowledge(device, es_get_u32(frame->payload));
+    acknowledge(device, frame);
 }
 
 static void hello(es_device *device, const es_frame *frame)
@@ -813,12 +910,14 @@ static void handle(es_device *device, const es_frame *frame)
 {
     if ((frame->flags & ES_LINK_RESPONSE) != 0 || (frame->major != ES_LINK_MAJOR && frame->type != ES_FRAME_HELLO))
         return;
+    if ((int32_t)(device->taken - device->baud_from) > 0)
+        device->former_baud = 0;
     switch (frame->type) {
     case ES_FRAME_HELLO:
         command(device, frame, 0, hello);
         break;
     case ES_FRAME_PING:
-        command(device, frame, 4, answer_ping);
+        command(device, frame, 8, answer_ping);
         break;
     case ES_FRAME_STATS:
         command(device, frame, 3, answer_stats);
@@ -833,10 +932,16 @@ static void handle(es_device *device, const es_frame *frame)
         command(device, frame, 8, model_end);
         break;
     case ES_FRAME_START:
-        command(device, frame, 2, start);
+        command(device, frame, 16, start);
+        break;
+    case ES_FRAME_SELF_TEST:
+        command(device, frame, 0, self_test);
+        break;
+    case ES_FRAME_BAUD:
+        command(device, frame, 4, change_baud);
         break;
     case ES_FRAME_CREDIT:
-        command(device, frame, 4, credit_from_host);
+        command(device, frame, 8, credit_from_host);
         break;
     case ES_FRAME_EVENTS:
     case ES_FRAME_ADVANCE:
@@ -884,6 +989,11 @@ static bool takes_long(const es_device *device)
     return now_us(device) - device->busy_since > LONG_US;
 }
 
+bool es_device_may_sleep(const es_device *device)
+{
+    return device->received == device->taken && device->former_baud == 0;
+}
+
 bool es_device_poll(es_device *device)
 {
     if (!device->announced) {
@@ -891,6 +1001,7 @@ bool es_device_poll(es_device *device)
         send_hello(device, 0);
         return true;
     }
+    try_baud(device);
     if (!device->busy || !may_work(device))
         return read_frame(device);
     work(device);

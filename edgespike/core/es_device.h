@@ -39,6 +39,10 @@ typedef struct es_device_config {
     uint32_t boot_epoch; /* differs after each start */
     void (*write)(void *context, const uint8_t *bytes, size_t count); /* takes all bytes before it returns */
     uint32_t (*clock_us)(void *context); /* microseconds modulo 2^32; NULL: compute time is not measured */
+    /* Changes the baud of the serial line if `now`, when all that was written has left; else only says whether
+     * it could. NULL, or without a clock: the line keeps its baud. */
+    bool (*set_baud)(void *context, uint32_t baud, bool now);
+    uint32_t baud; /* that it starts with */
     void *context;
 } es_device_config;
 
@@ -66,6 +70,11 @@ typedef struct es_device {
     uint8_t *send_frame;
     bool announced;
 
+    uint32_t baud;
+    uint32_t former_baud; /* comes back unless a frame comes with the new one; 0: that has happened */
+    uint32_t baud_since;
+    uint32_t baud_from; /* `received` then: bytes from here on came with the new one */
+
     bool has_model;
     bool uploading;
     uint8_t plan;
@@ -76,6 +85,10 @@ typedef struct es_device {
     bool upload_gap_told;
     int32_t upload_status; /* how the last MODEL_END ended */
     uint32_t upload_needed;
+    uint32_t tested; /* request number of the last SELF_TEST, and how it ended */
+    int32_t test_status;
+    uint32_t test_events;
+    uint32_t test_digests[2]; /* expected, given */
     es_model model;
     es_net net;
     uint32_t arena_used;
@@ -87,7 +100,8 @@ typedef struct es_device {
     uint32_t result_next;         /* number of the next result */
     uint32_t result_acknowledged; /* all before are */
 
-    uint8_t stream; /* es_stream_state */
+    uint8_t stream;         /* es_stream_state */
+    uint32_t stream_number; /* 0: none */
     bool gap_told;
     uint16_t sequence; /* of the next stream frame */
     uint16_t sample;
@@ -123,6 +137,9 @@ uint32_t es_device_room(const es_device *device);
 
 /* Does a bounded piece of work; false if there was none. */
 bool es_device_poll(es_device *device);
+
+/* After es_device_poll returned false, with interrupts off: whether nothing is to be done before a byte comes. */
+bool es_device_may_sleep(const es_device *device);
 
 #ifdef __cplusplus
 }

@@ -37,6 +37,8 @@ typedef enum es_frame_type {
     ES_FRAME_MODEL_DATA = 5,
     ES_FRAME_MODEL_END = 6,
     ES_FRAME_START = 7,
+    ES_FRAME_SELF_TEST = 8,
+    ES_FRAME_BAUD = 9,
     ES_FRAME_EVENTS = 16,
     ES_FRAME_ADVANCE = 17,
     ES_FRAME_END_SAMPLE = 18,

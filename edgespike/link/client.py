@@ -8,6 +8,9 @@ from __future__ import annotations
 
 import statistics
 import struct
+import time
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,13 +20,15 @@ from numpy.typing import NDArray
 from edgespike._core import ERRORS, error_of
 from edgespike.errors import DataError, EdgespikeError, UsageError
 from edgespike.graph import CORE_EVENT
+from edgespike.link.baud import change_baud
 from edgespike.link.connection import Connection
-from edgespike.link.messages import DeviceResult, FrameType, HelloInfo, Mode
+from edgespike.link.messages import DeviceResult, FrameType, HelloInfo, Mode, SelfTestReport
 from edgespike.link.stream import Halted, Stream
 from edgespike.link.transports import Transport, open_transport
-from edgespike.link.upload import Progress, upload_model
+from edgespike.link.upload import SELF_TEST_SECONDS, Progress, upload_model
 
 _OUTSIDE = next(code for code, row in ERRORS.items() if row[0] == "ES_ERR_RANGE")
+_DIGEST = next(code for code, row in ERRORS.items() if row[0] == "ES_ERR_DIGEST")
 _STATE = next(code for code, row in ERRORS.items() if row[0] == "ES_ERR_STATE")
 _HALF = 1 << 31
 _BATCH = 1 << 14  # events that are waited for together
@@ -31,16 +36,25 @@ _STATS = struct.Struct("<6Q9I4H")
 _STATS_NAMES = ("input_events", "events", "synops", "ticks", "windows", "compute_us")
 
 
-def connect(port: str, baud: int = 921600, *, timeout: float = 15.0) -> DeviceClient:
+def connect(
+    port: str, baud: int = 921600, *, switch_baud: int | None = None, timeout: float = 15.0
+) -> DeviceClient:
     """Open a port (see open_transport) and greet the board there.
 
+    Args:
+        port, baud: see open_transport.
+        switch_baud: change to this baud afterwards.
+        timeout: seconds of silence after which the board counts as gone.
+
     Raises:
-        DeviceError: the port cannot be opened, or no board answers there.
+        DeviceError: the port cannot be opened, no board answers there, or it cannot change its baud.
     """
     transport = open_transport(port, baud)
     client = DeviceClient(transport, timeout=timeout)
     try:
         client.hello()
+        if switch_baud is not None:
+            client.change_baud(switch_baud)
     except BaseException:
         transport.close()
         raise
@@ -54,6 +68,8 @@ class LinkStatistics:
     ``bad_crc``, ``malformed``, ``too_long``: received frames that were dropped.
     ``sent_again``: frames. ``lost_on_link`` and ``rejected``: events of the present
     stream, as the board last said. ``lost_at_sender``: events dropped by this host.
+    ``results_lost``: results that will not come; ``unreported``: events that they would have
+    told of. ``awaited``: events of the present stream of which no result has told yet.
     ``in_flight`` of ``window`` bytes are on their way.
     """
 
@@ -71,6 +87,8 @@ class LinkStatistics:
     rejected: int
     lost_at_sender: int
     results_lost: int
+    unreported: int
+    awaited: int
     in_flight: int
     window: int
 
@@ -88,10 +106,19 @@ class DeviceClient:
         transport: an open byte pipe.
         timeout: seconds of silence after which the board counts as gone.
         retry: seconds without progress after which the board is asked again.
+        clock: seconds since some moment.
     """
 
-    def __init__(self, transport: Transport, *, timeout: float = 15.0, retry: float = 0.25) -> None:
-        self._connection = Connection(transport, timeout, retry)
+    def __init__(
+        self,
+        transport: Transport,
+        *,
+        timeout: float = 15.0,
+        retry: float = 0.25,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._connection = Connection(transport, timeout, retry, clock)
+        self._first_baud = transport.baud
         self._stream = Stream(self._connection)
         self._begin_backend()
         self._at_start = False  # the board's network is in its initial state, for a lossless stream
@@ -106,15 +133,22 @@ class DeviceClient:
         """What the board last said about itself."""
         return self._connection.info
 
-    def hello(self) -> HelloInfo:
+    def hello(self, patience: float | None = None) -> HelloInfo:
         """Greet the board, patiently: it may just be starting.
+
+        Args:
+            patience: seconds of silence to wait, unless the transport's.
 
         Raises:
             DeviceError: nothing answers, something else does, or a board of another
                 major protocol version.
         """
-        self._stream.started = self._at_start = False
-        return self._connection.hello()
+        self._forget_stream()
+        return self._connection.hello(patience)
+
+    def _forget_stream(self) -> None:
+        self._stream.forget()
+        self._at_start = False
 
     def upload(self, data: bytes, progress: Progress | None = None) -> None:
         """Give the board a model; nothing is sent if it has that model already.
@@ -130,12 +164,45 @@ class DeviceClient:
             ModelError: the board does not accept it.
             DeviceError: the board is gone.
         """
-        self._stream.started = self._at_start = False
+        self._forget_stream()
         upload_model(self._connection, data, progress)
 
+    def self_test(self) -> SelfTestReport:
+        """Let the board check the model that it holds, and run the model's golden self-test.
+
+        Afterwards the network is in its initial state. When the test fails, the board holds no
+        model any more.
+
+        Raises:
+            ModelError: the model is damaged.
+            DeviceError: the board holds no model, is too old for this, or is gone.
+        """
+        self._forget_stream()
+        limit = max(SELF_TEST_SECONDS, self._connection.timeout)
+        answer = self._connection.request(FrameType.SELF_TEST, b"", limit)
+        report = self._connection.parse(SelfTestReport.parse, answer)
+        if report.status < 0 and report.status != _DIGEST:
+            raise error_of(report.status, f"the board at {self.name}")
+        return report
+
+    def change_baud(self, baud: int) -> None:
+        """Change the baud of the line; when that fails it keeps the one it has.
+
+        Raises:
+            DeviceError: the board or the line cannot do it (code ``baud``), or the board is gone.
+            UsageError: the port has no baud.
+        """
+        self._forget_stream()
+        change_baud(self._connection, baud)
+
     def close(self) -> None:
-        """Let go of the port. The board keeps its model."""
-        self._connection.transport.close()
+        """Let go of the port. The board keeps its model, and gets the baud that it started with."""
+        transport = self._connection.transport
+        if self._first_baud is not None and transport.baud != self._first_baud:
+            with suppress(EdgespikeError):
+                self._connection.timeout = 0.5
+                change_baud(self._connection, self._first_baud)
+        transport.close()
 
     # ---- as a backend
 
@@ -153,6 +220,7 @@ class DeviceClient:
         self._at_start = True
 
     def _check_open(self) -> None:
+        self._stream.check()
         if not self._stream.started or self._stream.mode != Mode.LOSSLESS:
             self.reset()
         if self._finished:
@@ -417,6 +485,8 @@ class DeviceClient:
             rejected=stream.counts.rejected,
             lost_at_sender=stream.lost_at_sender,
             results_lost=stream.results_lost,
+            unreported=stream.unreported,
+            awaited=stream.awaited,
             in_flight=stream.outgoing.in_flight,
             window=stream.outgoing.window,
         )

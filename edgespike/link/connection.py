@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from edgespike import _link
+from edgespike._core import error_of
 from edgespike.errors import DeviceError
 from edgespike.link.messages import GREATEST_PAYLOAD, ErrorReport, Flag, Frame, FrameType, HelloInfo
 from edgespike.link.transports import Transport
@@ -25,19 +26,29 @@ class Connection:
         transport: an open byte pipe.
         timeout: seconds of silence after which the board counts as gone.
         retry: seconds without an answer after which a command is sent again.
+        clock: seconds since some moment.
     """
 
-    def __init__(self, transport: Transport, timeout: float, retry: float) -> None:
+    random: random.Random = random.SystemRandom()  # two hosts must not draw the same numbers
+
+    def __init__(
+        self,
+        transport: Transport,
+        timeout: float,
+        retry: float,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self.transport = transport
         self.timeout = timeout
         self.retry = retry
+        self.clock = clock
         self.on_frame: Callable[[Frame], None] = lambda frame: None
         self.reader = _link.FrameReader(GREATEST_PAYLOAD)
         self.bytes_sent = 0
         self.bytes_received = 0
         self.frames_sent = 0
         self.heard_at = 0.0
-        self._request_number = random.randrange(1, 1 << 31)
+        self._request_number = self.random.randrange(1, 1 << 31)
         self._answer: Frame | None = None
         self._info: HelloInfo | None = None
 
@@ -66,7 +77,7 @@ class Connection:
         for fields in self.reader.feed(data):
             frame = Frame(*fields)
             if frame.flags & Flag.RESPONSE or frame.type >= FrameType.CREDIT:  # no echo of ours
-                self.heard_at = time.monotonic()
+                self.heard_at = self.clock()
             self._handle(frame)
         return data
 
@@ -77,8 +88,12 @@ class Connection:
             elif frame.flags & Flag.RESPONSE and frame.type != FrameType.PING:
                 self._handle_answer(frame)
             elif frame.type == FrameType.ERROR:
-                self.check_epoch(ErrorReport.parse(frame.payload).boot_epoch)
-                self.on_frame(frame)
+                report = ErrorReport.parse(frame.payload)
+                self.check_epoch(report.boot_epoch)
+                if report.type < FrameType.EVENTS:
+                    self._answer = frame
+                else:
+                    self.on_frame(frame)
             else:
                 self.on_frame(frame)
         except _MALFORMED as error:
@@ -101,10 +116,11 @@ class Connection:
     def _check_version(self, frame: Frame) -> None:
         if frame.type == FrameType.HELLO and frame.flags & Flag.RESPONSE and len(frame.payload) >= 2:
             ours = ".".join(map(str, _link.PROTOCOL))
+            older = "the board's firmware" if frame.payload[0] < _link.PROTOCOL[0] else "edgespike here"
             raise DeviceError(
                 f"the board at {self.name} speaks link protocol {frame.payload[0]}.{frame.payload[1]}, "
                 f"this program {ours}",
-                "update the older of the two: the board's firmware, or edgespike",
+                f"update {older}, which is the older of the two",
                 "protocol-version",
             )
 
@@ -137,20 +153,28 @@ class Connection:
         return answer
 
     def request(self, type: FrameType, payload: bytes, timeout: float | None = None) -> Frame:
-        """Send a command, again and again, until it is answered."""
+        """Send a command, again and again, until it is answered.
+
+        Raises:
+            DeviceError: the board stays silent, or does not know the command.
+        """
         number = self.next_request()
         frame = _link.encode_frame(type, 0, 0, number, payload)
         limit = self.timeout if timeout is None else timeout
-        began = ask_at = time.monotonic()
+        began = ask_at = self.clock()
         pause = self.retry
-        while time.monotonic() - max(began, self.heard_at) <= limit:
-            if time.monotonic() >= ask_at:
+        while self.clock() - max(began, self.heard_at) <= limit:
+            if self.clock() >= ask_at:
                 self.send(frame)
-                ask_at = time.monotonic() + pause
+                ask_at = self.clock() + pause
                 pause = min(2 * pause, max(LONGEST_RETRY, self.retry))
-            self.receive(max(0.0, ask_at - time.monotonic()))
+            self.receive(max(0.0, ask_at - self.clock()))
             answer = self.take_answer()
-            if answer is not None and answer.type == type and answer.word == number:
+            if answer is None or answer.word != number:
+                continue
+            if answer.type == FrameType.ERROR:
+                raise error_of(ErrorReport.parse(answer.payload).code, f"the board at {self.name} refused it")
+            if answer.type == type:
                 return answer
         raise self.silent()
 
@@ -164,23 +188,27 @@ class Connection:
 
     # ---- greeting
 
-    def hello(self) -> HelloInfo:
+    def hello(self, patience: float | None = None) -> HelloInfo:
         """Ask the board what it is, patiently: it may just be starting, or finish earlier work first.
+
+        Args:
+            patience: seconds of silence to wait, unless the transport's.
 
         Raises:
             DeviceError: nothing answers, something else does, or a board of another
                 major protocol version.
         """
+        limit = self.transport.patience if patience is None else patience
         number = self.next_request()
         request = _link.encode_frame(FrameType.HELLO, 0, 0, number, bytes([*_link.PROTOCOL, 0, 0]))
         received = bytearray()
         self._info = None
-        began = ask_at = time.monotonic()
-        while time.monotonic() - max(began, self.heard_at) <= self.transport.patience:
-            if time.monotonic() >= ask_at:
+        began = ask_at = self.clock()
+        while self.clock() - max(began, self.heard_at) <= limit:
+            if self.clock() >= ask_at:
                 self.send(b"\0" + request)
-                ask_at = time.monotonic() + self.retry
-            received += self.receive(max(0.0, ask_at - time.monotonic()))
+                ask_at = self.clock() + self.retry
+            received += self.receive(max(0.0, ask_at - self.clock()))
             del received[4096:]
             answer = self.take_answer()
             if answer is not None and answer.type == FrameType.HELLO and answer.word == number:

@@ -23,6 +23,8 @@ class FrameType(IntEnum):
     MODEL_DATA = 5
     MODEL_END = 6
     START = 7
+    SELF_TEST = 8
+    BAUD = 9
     EVENTS = 16
     ADVANCE = 17
     END_SAMPLE = 18
@@ -79,6 +81,7 @@ class HelloInfo:
     version: tuple[int, int, int]
     boot_epoch: int
     measures_time: bool
+    changes_baud: bool
     max_payload: int
     result_slots: int
     window: int
@@ -114,6 +117,7 @@ class HelloInfo:
             version=(fields[4], fields[5], fields[6]),
             boot_epoch=epoch,
             measures_time=bool(abilities & 1),
+            changes_baud=bool(abilities & 2),
             max_payload=max_payload,
             result_slots=slots,
             window=window,
@@ -133,30 +137,45 @@ class HelloInfo:
 
 
 class Credit(NamedTuple):
-    """Payload of CREDIT and of the answer to PING."""
+    """Payload of CREDIT and of the answer to PING; ``stream`` is the number of the stream."""
 
     boot_epoch: int
-    stream: int
+    state: int
     next_event: int
     lost: int
     rejected: int
     next_result: int
+    stream: int
 
     @classmethod
     def parse(cls, payload: bytes) -> Self:
-        return cls(*struct.unpack_from("<6I", payload))
+        return cls(*struct.unpack_from("<7I", payload))
 
 
 class ErrorReport(NamedTuple):
-    """Payload of ERROR."""
+    """Payload of ERROR; ``stream`` is the number of the stream, 0 for what is of none."""
 
     code: int
     type: int
     boot_epoch: int
+    stream: int
 
     @classmethod
     def parse(cls, payload: bytes) -> Self:
-        return cls(*struct.unpack_from("<iB3xI", payload))
+        return cls(*struct.unpack_from("<iB3xII", payload))
+
+
+class SelfTestReport(NamedTuple):
+    """Payload of the answer to SELF_TEST; without a test ``events`` is 0."""
+
+    status: int
+    events: int
+    expected: int
+    given: int
+
+    @classmethod
+    def parse(cls, payload: bytes) -> Self:
+        return cls(*struct.unpack_from("<i3I", payload))
 
 
 class UploadAnswer(NamedTuple):
@@ -212,13 +231,14 @@ class ResultPart(NamedTuple):
     tick: int
     total: int
     first: int
+    stream: int
     scores: NDArray[np.int32]
 
     @classmethod
     def parse(cls, frame: Frame) -> Self:
-        *facts, total, first = struct.unpack_from("<IHB x6I2Q3I", frame.payload)
-        scores = np.frombuffer(frame.payload[60:], "<i4").astype(np.int32)
-        return cls(tuple(facts), frame.word, total, first, scores)
+        *facts, total, first, stream = struct.unpack_from("<IHB x6I2Q4I", frame.payload)
+        scores = np.frombuffer(frame.payload[64:], "<i4").astype(np.int32)
+        return cls(tuple(facts), frame.word, total, first, stream, scores)
 
     @property
     def number(self) -> int:

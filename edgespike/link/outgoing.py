@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections import deque
 
+FAR = 1 << 14  # frames lost in a row: the board would soon take the next one for one of the past
+
 
 class Outgoing:
     """Stream frames until they are handled, limited by the board's room.
@@ -94,3 +96,5 @@ class Outgoing:
         for _ in range(lost):
             self._frames.popleft()
         self._first = (self._first + lost) & 0xFFFF
+        if not self._frames and (self._first - sequence) & 0xFFFF >= FAR:
+            self._first = self.sequence = sequence

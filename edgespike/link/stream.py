@@ -6,7 +6,6 @@ Calls that send do not wait; ``step`` sends what may be sent and takes what has 
 from __future__ import annotations
 
 import struct
-import time
 from collections import Counter, deque
 from collections.abc import Callable
 from dataclasses import replace
@@ -34,7 +33,7 @@ from edgespike.link.messages import (
 from edgespike.link.outgoing import Outgoing
 
 PROBE_SECONDS = 1.0  # how often a live stream asks for the round trip time
-_STREAM_FRAMES = (FrameType.EVENTS, FrameType.ADVANCE, FrameType.END_SAMPLE, FrameType.READ)
+GREATEST_WINDOW = 1 << 19  # bytes on their way: not half of the sequence numbers, at 26 bytes a frame
 _HALF = 1 << 31
 
 
@@ -52,6 +51,9 @@ class Stream:
 
     ``event_number``: events sent since the start. ``sample``: number of the open sample.
     ``ready``: results not taken yet, in order. ``round_trips``: seconds, the last 1024.
+    ``failure``: why the stream ended before its time; every call says so until the next start.
+    ``results_lost``: those that the board overwrote before they came here, and those of samples
+    of which nothing reached it. ``unreported``: events of windows whose results are lost.
     """
 
     def __init__(self, connection: Connection) -> None:
@@ -60,24 +62,30 @@ class Stream:
         self.round_trips: deque[float] = deque(maxlen=1024)
         self.sent_again = 0
         self.results_lost = 0
+        self.unreported = 0
         self.lost_at_sender = 0
+        self._number = 0  # the board has this one, or none
         self._clear(Mode.LOSSLESS, keep=False)
         self.started = False
 
     def _clear(self, mode: Mode, keep: bool) -> None:
-        now = time.monotonic()
+        now = self.connection.clock()
         self.mode = mode
         self.started = True
+        self.failure: DeviceError | None = None
         self.outgoing = Outgoing(0, 0, lossless=mode == Mode.LOSSLESS)
         self.event_number = 0
         if not keep:
             self._begin_sample(0)
-        self.counts = Credit(0, 0, 0, 0, 0, 0)
+            self._to_end = 0  # sample whose end comes next
+        self.counts = Credit(0, 0, 0, 0, 0, 0, 0)
         self.ready: deque[DeviceResult] = deque()
         self._discarded: Counter[tuple[int, int]] = Counter()  # by sample and window
         self._assembler = ResultAssembler()
         self._arrived: dict[int, DeviceResult] = {}  # behind a missing one
         self._next_result = 0
+        self._reported: int | None = None if keep else 0  # events up to the last window that was told of
+        self._skipped = False  # a result is lost
         self._acknowledged = 0
         self._halted: Halted | None = None
         self._ping: int | None = None  # request number of the PING to be answered
@@ -97,14 +105,36 @@ class Stream:
         """Begin a stream; the network is reset unless `keep`. What was on its way is forgotten."""
         info = self.connection.info
         self.started = False
-        answer = self.connection.request(FrameType.START, struct.pack("<BBH", mode, keep, 0))
+        former, self._number = self._number, self.connection.random.randrange(1, 1 << 32)
+        request = struct.pack("<BBHIII", mode, keep, 0, self._number, former, info.model_crc)
+        answer = self.connection.request(FrameType.START, request)
         status, boot_epoch = self.connection.parse(struct.Struct("<iI").unpack_from, answer)
         self.connection.check_epoch(boot_epoch)
+        if status < 0 and (keep or (info.model_size and error_of(status).code == "no-model")):
+            raise self._taken()
         if status < 0:
             raise error_of(status, f"the board at {self.connection.name}")
         self._clear(mode, keep)
-        self.outgoing.window = info.window
+        self.outgoing.window = min(info.window, GREATEST_WINDOW)
         self.outgoing.result_slots = info.result_slots
+
+    def _taken(self) -> DeviceError:
+        return DeviceError(
+            f"the board at {self.connection.name} has dropped this stream: another program uses the board, "
+            "or it restarted",
+            "close the other program, upload the model again and start again",
+            "taken",
+        )
+
+    def forget(self) -> None:
+        """There is no stream, and none has failed."""
+        self.started = False
+        self.failure = None
+
+    def check(self) -> None:
+        """Raise what has ended the stream before its time."""
+        if self.failure is not None:
+            raise DeviceError(self.failure.message, self.failure.hint, self.failure.code)
 
     # ---- sending
 
@@ -115,6 +145,7 @@ class Stream:
             How many were taken. None of them is taken while the board is being asked what
             it has; an event outside the input is not taken, see ``is_outside``.
         """
+        self.check()
         room = self.outgoing.room
         if self._ping is not None or self.outgoing.unsent or (room <= 0 and self.outgoing.in_flight):
             return 0
@@ -122,7 +153,7 @@ class Stream:
         some = events[: max(room, info.max_payload) // 2]
         first = (self.outgoing.sequence, self.event_number, self.sample & 0xFFFF)
         taken = 0
-        for frame, count in _link.pack_events(some, info.input_shape, info.max_payload, *first):
+        for frame, count in _link.pack_events(some, info.input_shape, info.max_payload, *first, self._number):
             if len(frame) > room and (taken or self.outgoing.in_flight):
                 break
             room -= len(frame)
@@ -140,7 +171,8 @@ class Stream:
 
     def add_control(self, type: FrameType, tick: int = 0) -> None:
         """Send ADVANCE, END_SAMPLE or READ."""
-        prefix = struct.pack("<IHH", self.event_number, self.sample & 0xFFFF, 0)
+        self.check()
+        prefix = struct.pack("<IHHI", self.event_number, self.sample & 0xFFFF, 0, self._number)
         results = self._windows_closed(tick) if type == FrameType.ADVANCE else 1
         self._queue(_link.encode_frame(type, 0, self.outgoing.sequence, tick, prefix), results)
         self._send_due()
@@ -170,12 +202,12 @@ class Stream:
 
     def _queue(self, frame: bytes, results: int) -> None:
         if self.outgoing.empty:
-            self._moved_at = time.monotonic()
+            self._moved_at = self.connection.clock()
         self.outgoing.add(frame, results)
 
     def _send_due(self) -> None:
         """Send what may be sent now: acknowledgements, frames, a probe."""
-        now = time.monotonic()
+        now = self.connection.clock()
         if self._ping is not None:
             if now >= self._ping_at + self._ping_pause:
                 self._ping_pause = min(2 * self._ping_pause, max(LONGEST_RETRY, self.connection.retry))
@@ -208,7 +240,7 @@ class Stream:
         self.connection.send(_link.encode_frame(FrameType.PING, 0, 0, self._ping, self._result_wanted()))
 
     def _result_wanted(self) -> bytes:
-        return struct.pack("<I", self._next_result & 0xFFFFFFFF)
+        return struct.pack("<II", self._next_result & 0xFFFFFFFF, self._number)
 
     def _acknowledge(self) -> None:
         """Let the board forget results, before half of its room for them is used up."""
@@ -227,31 +259,37 @@ class Stream:
             Halted: the board refused an event of a lossless stream.
             DeviceError: the board is silent for too long, restarted, or is gone.
         """
+        self.check()
+        try:
+            self._exchange(timeout)
+        except DeviceError as failure:
+            self.started = False
+            self.failure = failure
+            raise
+        if self._halted is not None:
+            halted, self._halted = self._halted, None
+            self.started = False
+            raise halted
+
+    def _exchange(self, timeout: float) -> None:
         self._send_due()
-        now = time.monotonic()
+        now = self.connection.clock()
         if self._ping is not None:
             if now - max(self.connection.heard_at, self._ping_began) > self.connection.timeout:
                 raise self.connection.silent()
             timeout = min(timeout, max(0.0, self._ping_at + self._ping_pause - now))
         elif self.outgoing.in_flight:
             timeout = min(timeout, self.connection.retry)
-        try:
-            self.connection.receive(timeout)
-        except DeviceError:
-            self.started = False
-            raise
-        if self._halted is not None:
-            halted, self._halted = self._halted, None
-            self.started = False
-            raise halted
-        self._send_due()
+        self.connection.receive(timeout)
+        if self._halted is None:
+            self._send_due()
 
     def wait(self, done: Callable[[], bool]) -> None:
         """Step until something has happened; ask the board when nothing moves."""
-        self._moved_at = time.monotonic()
+        self._moved_at = self.connection.clock()
         while not done():
             self.step(self.connection.retry)
-            if time.monotonic() - self._moved_at > self.connection.retry:
+            if self.connection.clock() - self._moved_at > self.connection.retry:
                 self._probe_wanted = True
 
     def settle(self) -> None:
@@ -280,35 +318,33 @@ class Stream:
         elif frame.type == FrameType.ERROR:
             self._handle_error(frame)
 
-    def _take_counts(self, frame: Frame) -> None:
-        self.counts = Credit.parse(frame.payload)
-        self.connection.check_epoch(self.counts.boot_epoch)
-
     def _handle_credit(self, frame: Frame) -> None:
-        self._take_counts(frame)
+        counts = Credit.parse(frame.payload)
+        self.connection.check_epoch(counts.boot_epoch)
+        if counts.stream != self._number:
+            return
+        self.counts = counts
         self._credit(frame.sequence)
         if frame.flags & Flag.GAP:
             self._probe_wanted = True
 
     def _credit(self, sequence: int) -> None:
         if self.outgoing.credit(sequence):
-            self._moved_at = time.monotonic()
+            self._moved_at = self.connection.clock()
 
     def _handle_pong(self, frame: Frame) -> None:
-        now = time.monotonic()
-        self._take_counts(frame)
-        if self.counts.stream == 0:
-            raise DeviceError(
-                f"the board at {self.connection.name} has no stream open any more",
-                "another program may use the board: close it, then start again",
-                "command",
-            )
+        now = self.connection.clock()
+        counts = Credit.parse(frame.payload)
+        self.connection.check_epoch(counts.boot_epoch)
+        if counts.stream != self._number:
+            raise self._taken()
+        self.counts = counts
         self.round_trips.append(now - self._ping_at)
         self._ping = None
         self._moved_at = now
         before = self.outgoing.sent_again
-        self.outgoing.settle(frame.sequence)
         self._tail_lost = self.mode == Mode.LIVE and frame.sequence != self.outgoing.sequence
+        self.outgoing.settle(frame.sequence)
         self.sent_again += self.outgoing.sent_again - before
         made = (self.counts.next_result - self._next_result) & 0xFFFFFFFF
         self._give_up_results(made - self.outgoing.result_slots)
@@ -322,6 +358,7 @@ class Stream:
             if result is None:
                 self._assembler.forget(number & 0xFFFFFFFF)
                 self.results_lost += 1
+                self._skipped = True
             else:
                 self._deliver(result)
         self._next_result += max(0, count)
@@ -329,13 +366,15 @@ class Stream:
 
     def _handle_result(self, frame: Frame) -> None:
         part = ResultPart.parse(frame)
+        if part.stream != self._number:
+            return
         self._credit((frame.sequence + (part.reason != Reason.WINDOW)) & 0xFFFF)
         if (part.number - self._next_result) & 0xFFFFFFFF >= _HALF:
             return  # known
         result = self._assembler.add(part)
         if result is None:
             return
-        self._moved_at = time.monotonic()
+        self._moved_at = self.connection.clock()
         self._arrived[result.number] = result
         self._deliver_arrived()
         if self._arrived:
@@ -350,13 +389,30 @@ class Stream:
         sample = self.sample - ((self.sample - result.sample) & 0xFFFF)
         discarded = 0
         if result.reason != Reason.READ:
+            self._account(result, sample)
             over = [key for key in self._discarded if key <= (sample, result.window)]
             discarded = sum(self._discarded.pop(key) for key in over)
         self.ready.append(replace(result, sample=sample, lost_at_sender=discarded))
 
+    def _account(self, result: DeviceResult, sample: int) -> None:
+        told = result.input_events + result.lost_on_link + result.rejected
+        if self._reported is not None:
+            self.unreported += (result.next_event - told - self._reported) & 0xFFFFFFFF
+        self._reported = result.next_event
+        if result.reason == Reason.END:
+            if not self._skipped:  # else it is counted already
+                self.results_lost += sample - self._to_end
+            self._to_end, self._skipped = sample + 1, False
+
+    @property
+    def awaited(self) -> int:
+        """Events sent, of which no result has told yet."""
+        return (self.event_number - (self._reported or 0)) & 0xFFFFFFFF
+
     def _handle_error(self, frame: Frame) -> None:
         report = ErrorReport.parse(frame.payload)
-        if report.type in _STREAM_FRAMES and self.mode == Mode.LOSSLESS:
-            self._halted = Halted(report.code, frame.word)
-        else:
-            raise error_of(report.code, f"the board at {self.connection.name}")
+        if report.stream != self._number:
+            return
+        if error_of(report.code).code == "command":  # the board has not this stream any more
+            raise self._taken()
+        self._halted = Halted(report.code, frame.word)

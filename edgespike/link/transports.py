@@ -17,18 +17,23 @@ _READ_BYTES = 1 << 16
 
 class Transport(Protocol):
     """A byte pipe. ``patience``: seconds that the board may take until it first answers.
+    ``baud``: bits per second; None where there is no such thing.
 
     Reading and writing raise DeviceError (code ``vanished``) when the other end is gone.
     """
 
     name: str
     patience: float
+    baud: int | None
 
     def write(self, data: bytes) -> None:
         """Send all of `data`."""
 
     def read(self, timeout: float) -> bytes:
         """What has come; empty if nothing comes for `timeout` seconds."""
+
+    def set_baud(self, baud: int) -> None:
+        """Change the baud, where there is one. Raises UsageError when this end cannot do it."""
 
     def close(self) -> None:
         """Let go of the port."""
@@ -68,27 +73,39 @@ def vanished(name: str, error: object) -> DeviceError:
 
 
 class EmulatedTransport:
-    """The emulated board. It runs while it is read."""
+    """The emulated board. It runs while it is read. At another baud than the board's all bytes are noise."""
 
     patience = 1.0
 
     def __init__(self, board: EmulatedBoard, name: str = "emulated") -> None:
         self.board = board
         self.name = name
+        self.baud: int | None = board.baud
         self._received = bytearray()
 
     def write(self, data: bytes) -> None:
+        data = self._on_the_line(data, self.board.baud)
         try:
             while data:
                 data = data[self.board.write(data) :]
                 if data:
-                    self._received += self.board.read()
+                    self._run()
         except OSError as error:
             raise vanished(self.name, error) from None
 
+    def _run(self) -> None:
+        baud = self.board.baud  # a change comes after what it sends
+        self._received += self._on_the_line(self.board.read(), baud)
+
+    def _on_the_line(self, data: bytes, baud: int) -> bytes:
+        return data if baud == self.baud else b"\xe6" * len(data)
+
+    def set_baud(self, baud: int) -> None:
+        self.baud = baud
+
     def read(self, timeout: float) -> bytes:
         try:
-            self._received += self.board.read()
+            self._run()
         except OSError as error:
             raise vanished(self.name, error) from None
         if not self._received:
@@ -108,6 +125,7 @@ class SocketTransport:
     """A connected stream socket."""
 
     patience = 5.0
+    baud: int | None = None
 
     def __init__(self, connection: socket.socket, name: str) -> None:
         self.name = name
@@ -131,6 +149,9 @@ class SocketTransport:
         if not data:
             raise vanished(self.name, "the connection was closed")
         return data
+
+    def set_baud(self, baud: int) -> None:
+        raise UsageError(f"port {self.name} has no baud rate")
 
     def close(self) -> None:
         self._socket.close()
@@ -159,6 +180,7 @@ class SerialTransport:
 
     def __init__(self, port: Any, name: str) -> None:
         self.name = name
+        self.baud: int | None = port.baudrate
         self._port = port
         try:
             self._handle: int | None = port.fileno()
@@ -180,6 +202,16 @@ class SerialTransport:
             return bytes(self._port.read(_READ_BYTES))
         except (OSError, TypeError, ValueError) as error:
             raise vanished(self.name, error) from None
+
+    def set_baud(self, baud: int) -> None:
+        try:
+            self._port.baudrate = baud
+            self._port.reset_input_buffer()
+        except ValueError as error:
+            raise UsageError(f"port {self.name} cannot be set to {baud} baud: {error}") from None
+        except OSError as error:
+            raise vanished(self.name, error) from None
+        self.baud = baud
 
     def close(self) -> None:
         self._port.close()

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import struct
-import time
 import zlib
 from collections.abc import Callable
 
+import edgespike
 from edgespike import _link
 from edgespike._core import error_of
-from edgespike.errors import BudgetError, DeviceError, EdgespikeError
+from edgespike.errors import BudgetError, DeviceError, EdgespikeError, ModelError
 from edgespike.link.connection import Connection
-from edgespike.link.messages import Flag, FrameType, UploadAnswer
+from edgespike.link.messages import Flag, FrameType, HelloInfo, UploadAnswer
 from edgespike.modelfile import MAGIC
 
 Progress = Callable[[int, int], None]
 SELF_TEST_SECONDS = 60.0  # what checking a model on a slow board may take
-_RESTARTS = 3
+_ATTEMPTS = 3
+_AGAIN = ("restarted", "upload", "taken")  # what may be over when it is tried again
 
 
 def upload_model(connection: Connection, data: bytes, progress: Progress | None = None) -> None:
@@ -30,14 +31,14 @@ def upload_model(connection: Connection, data: bytes, progress: Progress | None 
     Raises:
         BudgetError: the model does not fit the board.
         ModelError: the board does not accept it.
-        DeviceError: the board is gone, or restarts again and again.
+        DeviceError: the board is gone, restarts again and again, or another program uploads too.
     """
-    for attempt in range(_RESTARTS):
+    for attempt in range(_ATTEMPTS):
         try:
             _upload(connection, data, progress)
             break
         except DeviceError as error:
-            if error.code != "restarted" or attempt + 1 == _RESTARTS:
+            if error.code not in _AGAIN or attempt + 1 == _ATTEMPTS:
                 raise
     if progress is not None:
         progress(len(data), len(data))
@@ -46,9 +47,9 @@ def upload_model(connection: Connection, data: bytes, progress: Progress | None 
 def _upload(connection: Connection, data: bytes, progress: Progress | None) -> None:
     info = connection.hello()
     identity = struct.pack("<II", len(data), zlib.crc32(data))
-    if struct.pack("<II", info.model_size, info.model_crc) == identity:
+    if _identity(info) == identity:
         return
-    _check_size(connection, data)
+    check_fit(info, connection.name, data)
     _send_model(connection, data, identity, progress)
     frame = connection.request(
         FrameType.MODEL_END, identity, timeout=max(SELF_TEST_SECONDS, connection.timeout)
@@ -56,7 +57,16 @@ def _upload(connection: Connection, data: bytes, progress: Progress | None) -> N
     answer = connection.parse(UploadAnswer.parse, frame)
     if answer.status < 0:
         raise _refusal(connection, answer)
-    connection.hello()
+    if _identity(connection.hello()) != identity:
+        raise DeviceError(
+            f"the board at {connection.name} has lost the model that was just uploaded",
+            "close other programs that use the board; check its power supply",
+            "taken",
+        )
+
+
+def _identity(info: HelloInfo) -> bytes:
+    return struct.pack("<II", info.model_size, info.model_crc)
 
 
 def _send_model(connection: Connection, data: bytes, identity: bytes, progress: Progress | None) -> None:
@@ -64,7 +74,8 @@ def _send_model(connection: Connection, data: bytes, identity: bytes, progress: 
     frame_bytes = piece_bytes + 14 + (piece_bytes + 12) // 254
     in_flight = connection.info.window // frame_bytes * piece_bytes
     wanted = sent = _begin(connection, identity)
-    moved_at = time.monotonic()
+    moved_at = best_at = connection.clock()
+    best = wanted
     while wanted < len(data):
         while sent < min(len(data), wanted + in_flight):
             piece = data[sent : sent + piece_bytes]
@@ -73,17 +84,25 @@ def _send_model(connection: Connection, data: bytes, identity: bytes, progress: 
         connection.receive(connection.retry)
         answer = connection.take_answer()
         if answer is None or answer.type != FrameType.MODEL_DATA:
-            stuck = time.monotonic() - moved_at > connection.retry
+            stuck = connection.clock() - moved_at > connection.retry
         else:
             stuck = bool(answer.flags & Flag.GAP)
             if wanted < answer.word <= sent:
                 wanted = answer.word
-                moved_at = time.monotonic()
+                moved_at = connection.clock()
+                if wanted > best:
+                    best, best_at = wanted, moved_at
                 if progress is not None and wanted < len(data):
                     progress(wanted, len(data))
         if stuck:
             wanted = sent = _begin(connection, identity)
-            moved_at = time.monotonic()
+            moved_at = connection.clock()
+        if connection.clock() - best_at > connection.timeout:
+            raise DeviceError(
+                f"the upload to the board at {connection.name} stays at {best} of {len(data)} bytes",
+                "close other programs that use the board; check the cable; try a lower baud rate",
+                "stalled",
+            )
 
 
 def _begin(connection: Connection, identity: bytes) -> int:
@@ -98,28 +117,40 @@ def _begin(connection: Connection, identity: bytes) -> int:
 # ---- refusals ----------------------------------------------------------------
 
 
-def _check_size(connection: Connection, data: bytes) -> None:
-    info = connection.info
+def check_fit(info: HelloInfo, port: str, data: bytes) -> None:
+    """Raise what can be known before a model is sent: it does not fit the board, or is of another format.
+
+    Raises:
+        BudgetError, ModelError: naming what is needed and what there is.
+    """
     if len(data) > info.model_capacity:
-        raise _too_large(connection, len(data), info.model_capacity)
+        raise _too_large(port, len(data), info.model_capacity)
     if data[:8] != MAGIC or len(data) < 36:
         return  # the board says what is wrong with it
-    arenas = [size for size in struct.unpack_from("<II", data, 28) if size]
-    if arenas and min(arenas) > info.arena_capacity:
-        raise _arena_too_small(connection, min(arenas), info.arena_capacity)
+    major, minor, *arenas = struct.unpack_from("<8xHH16xII", data)
+    if major != info.model_format[0]:
+        newer = major > info.model_format[0]
+        raise ModelError(
+            f"the model has format {major}.{minor}, the board at {port} reads {info.model_format[0]}.x",
+            "update the board's firmware" if newer else "convert the network again with this edgespike",
+            "model-version",
+        )
+    sizes = [size for size in arenas if size]
+    if sizes and min(sizes) > info.arena_capacity:
+        raise _arena_too_small(port, min(sizes), info.arena_capacity)
 
 
-def _too_large(connection: Connection, needed: int, available: int) -> BudgetError:
+def _too_large(port: str, needed: int, available: int) -> BudgetError:
     return BudgetError(
-        f"the model has {needed} bytes, the board at {connection.name} keeps {available} for one",
+        f"the model has {needed} bytes, the board at {port} keeps {available} for one",
         "choose a smaller model, or a board with more memory",
         "model-too-large",
     )
 
 
-def _arena_too_small(connection: Connection, needed: int, available: int) -> BudgetError:
+def _arena_too_small(port: str, needed: int, available: int) -> BudgetError:
     return BudgetError(
-        f"the model needs {needed} bytes of arena, the board at {connection.name} has {available}",
+        f"the model needs {needed} bytes of arena, the board at {port} has {available}",
         "choose a smaller model, or a board with more RAM",
         "arena-too-small",
     )
@@ -128,7 +159,11 @@ def _arena_too_small(connection: Connection, needed: int, available: int) -> Bud
 def _refusal(connection: Connection, answer: UploadAnswer) -> EdgespikeError:
     error = error_of(answer.status, f"the board at {connection.name} refused the model")
     if error.code == "model-too-large":
-        return _too_large(connection, answer.needed, answer.available)
+        return _too_large(connection.name, answer.needed, answer.available)
     if error.code == "arena-too-small":
-        return _arena_too_small(connection, answer.needed, answer.available)
+        return _arena_too_small(connection.name, answer.needed, answer.available)
+    board = ".".join(map(str, connection.info.version))
+    ours = edgespike.__version__
+    if isinstance(error, ModelError) and board != ours:
+        error.hint = f"the board's firmware is of edgespike {board}, this is {ours}: update the older one"
     return error

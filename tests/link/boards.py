@@ -96,6 +96,8 @@ class RawBoard:
         self.board = EmulatedBoard(**sizes)
         self.max_payload = sizes.get("max_payload", 1024)
         self.reader = FrameReader()
+        self.stream = 0  # number of the last one
+        self.model_crc = 0
         self.receive()
 
     def receive(self) -> list[Frame]:
@@ -141,8 +143,20 @@ class RawBoard:
     def upload(self, model: bytes) -> None:
         self.send_model(model)
         assert self.end(model)[0] == 0
+        self.model_crc = zlib.crc32(model)
+
+    def baud(self, baud: int) -> tuple[int, int]:
+        """Status, and the baud before."""
+        answer = self.ask(FrameType.BAUD, struct.pack("<I", baud), word=baud)
+        status, before = struct.unpack_from("<iI", answer.payload)
+        return status, before
+
+    def start_request(self, mode: int, keep: bool = False) -> bytes:
+        """The payload of a START that begins the next stream."""
+        former, self.stream = self.stream, self.stream + 1
+        return struct.pack("<BBHIII", mode, keep, 0, self.stream, max(0, former), self.model_crc)
 
     def start(self, mode: int, keep: bool = False) -> int:
         """The status."""
-        frame = self.ask(FrameType.START, bytes([mode, keep, 0, 0]))
+        frame = self.ask(FrameType.START, self.start_request(mode, keep))
         return int(struct.unpack_from("<i", frame.payload)[0])

@@ -49,6 +49,7 @@ typedef struct board {
     uint32_t next_event;
     uint32_t results;
     uint32_t now;
+    uint32_t baud; /* of its line */
 } board;
 
 static void *aligned_block(size_t size)
@@ -93,6 +94,18 @@ static uint32_t clock_us(void *context)
     return b->now += 5000;
 }
 
+/* Can do any baud that is even. */
+static bool set_baud(void *context, uint32_t baud, bool now)
+{
+    board *b = context;
+
+    if (baud % 2 != 0)
+        return false;
+    if (now)
+        b->baud = baud;
+    return true;
+}
+
 static board *new_board(void)
 {
     board *b = calloc(1, sizeof *b);
@@ -110,6 +123,8 @@ static board *new_board(void)
     b->config.boot_epoch = 1;
     b->config.write = sends;
     b->config.clock_us = clock_us;
+    b->config.set_baud = set_baud;
+    b->config.baud = b->baud = 9600;
     b->config.context = b;
     es_frame_reader_init(&b->reader, b->sent, sizeof b->sent);
     REQUIRE(es_device_init(&b->device, &b->config) == ES_OK);
@@ -130,6 +145,7 @@ static void work(board *b, uint32_t most)
     while (most > 0 && es_device_poll(&b->device)) {
         const es_device *d = &b->device;
         REQUIRE(es_device_room(d) <= RING);
+        REQUIRE(d->baud == b->baud);
         REQUIRE(d->chunk_used <= d->chunk_count && d->chunk_count <= ES_DEVICE_CHUNK);
         REQUIRE(d->stream != ES_STREAM_LOSSLESS || d->result_next - d->result_acknowledged <= d->result_slots);
         REQUIRE(!d->busy || d->stream == ES_STREAM_LOSSLESS || d->stream == ES_STREAM_LIVE);
@@ -184,15 +200,19 @@ static uint32_t any_u32(void)
 static void command_frame(board *b)
 {
     static const uint8_t types[] = {ES_FRAME_HELLO, ES_FRAME_PING,      ES_FRAME_STATS,    ES_FRAME_MODEL_BEGIN,
-                                    ES_FRAME_START, ES_FRAME_MODEL_END, ES_FRAME_CREDIT, ES_FRAME_MODEL_DATA};
+                                    ES_FRAME_START, ES_FRAME_MODEL_END, ES_FRAME_CREDIT,   ES_FRAME_MODEL_DATA,
+                                    ES_FRAME_BAUD,  ES_FRAME_SELF_TEST};
     uint8_t payload[16];
-    uint8_t type = below(20) ? types[below(below(3) ? 3 : 8)] : (uint8_t)below(256);
+    const es_device *d = &b->device;
+    uint8_t type = below(20) ? types[below(below(3) ? 3 : 10)] : (uint8_t)below(256);
 
     for (size_t i = 0; i < sizeof payload; i++)
         payload[i] = below(3) ? (uint8_t)below(4) : (uint8_t)below(256);
-    if (below(2))
+    if (below(2)) {
         put_u32(payload, b->results);
-    frame(b, type, (uint16_t)below(4), any_u32(), payload, below(4) ? 8 : below(17));
+        put_u32(payload + 4, d->stream_number);
+    }
+    frame(b, type, (uint16_t)below(4), any_u32(), payload, below(4) ? 16 : below(17));
 }
 
 static void stream_frame(board *b, uint32_t *tick)
@@ -204,18 +224,19 @@ static void stream_frame(board *b, uint32_t *tick)
     const es_device *d = &b->device;
     uint8_t type = types[below(6)];
     uint16_t sequence = (uint16_t)(d->sequence + (below(8) ? 0 : below(below(2) ? 4 : 0x10000)));
-    size_t size = 8 + below(below(4) ? 30 : 2 * PAYLOAD - 8);
+    size_t size = 12 + below(below(4) ? 30 : 2 * PAYLOAD - 12);
 
     put_u32(payload, d->next_event + (below(8) ? 0 : any_u32()));
     put_u32(payload + 4, (uint16_t)(d->sample + (below(10) ? 0 : below(3))));
     payload[6] = below(20) ? forms[below(4)] : (uint8_t)below(256);
     payload[7] = payload[6] == 6 ? 16 : (uint8_t)below(below(4) ? 3 : 20);
-    for (size_t i = 8; i < size; i++)
+    put_u32(payload + 8, below(20) ? d->stream_number : any_u32());
+    for (size_t i = 12; i < size; i++)
         payload[i] = (uint8_t)below(below(2) ? 8 : 256);
     if (type == ES_FRAME_EVENTS && payload[6] != 0 && below(10))
-        size -= (size - 8) % payload[6];
+        size -= (size - 12) % payload[6];
     *tick = below(40) ? d->net.tick + below(40) : any_u32();
-    frame(b, type, sequence, *tick, payload, below(30) ? size : below(8));
+    frame(b, type, sequence, *tick, payload, below(30) ? size : below(12));
 }
 
 /* Uploads a model, sometimes with a changed byte, a gap, or a wrong size or CRC. */
@@ -247,8 +268,8 @@ static void upload(board *b, const uint8_t *model, uint32_t size)
 /* HELLO and START are understood, whatever came before. */
 static void must_still_answer(board *b)
 {
-    uint8_t out[2 * ES_FRAME_BOUND(8) + 1] = {0};
-    uint8_t payload[4] = {1, 0, 0, 0};
+    uint8_t out[2 * ES_FRAME_BOUND(16) + 1] = {0};
+    uint8_t payload[16] = {1, 0, 0, 0, 1};
     es_frame_writer w;
     size_t size = 1;
 
@@ -297,6 +318,19 @@ static void pack_and_unpack(void)
     free(events);
 }
 
+/* The payload of a START that may be right. */
+static void start_request(board *b, uint8_t *payload)
+{
+    const es_device *d = &b->device;
+
+    memset(payload, 0, 16);
+    payload[0] = (uint8_t)(1 + below(2));
+    payload[1] = (uint8_t)below(2);
+    put_u32(payload + 4, 1 + below(1000));
+    put_u32(payload + 8, below(8) ? d->stream_number : any_u32());
+    put_u32(payload + 12, below(20) ? d->upload_crc : any_u32());
+}
+
 static void round_of(const uint8_t *const *models, const uint32_t *sizes, uint32_t count)
 {
     board *b = new_board();
@@ -305,12 +339,13 @@ static void round_of(const uint8_t *const *models, const uint32_t *sizes, uint32
 
     upload(b, models[pick], sizes[pick]);
     for (uint32_t i = below(120); i > 0; i--) {
-        uint8_t mode[4] = {(uint8_t)(1 + below(2)), (uint8_t)below(2), 0, 0};
+        uint8_t start[16];
         uint8_t noise[64];
 
+        start_request(b, start);
         switch (below(16)) {
         case 0:
-            frame(b, ES_FRAME_START, 0, 3, mode, sizeof mode);
+            frame(b, ES_FRAME_START, 0, 3, start, sizeof start);
             work(b, 100);
             break;
         case 1:
@@ -330,7 +365,7 @@ static void round_of(const uint8_t *const *models, const uint32_t *sizes, uint32
             break;
         default:
             if (b->device.stream == ES_STREAM_NONE || b->device.stream == ES_STREAM_HALTED)
-                frame(b, ES_FRAME_START, 0, 3, mode, sizeof mode);
+                frame(b, ES_FRAME_START, 0, 3, start, sizeof start);
             work(b, 20);
             stream_frame(b, &tick);
             break;

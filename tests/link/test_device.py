@@ -36,6 +36,7 @@ from edgespike.link.messages import (
     Mode,
     ResultAssembler,
     ResultPart,
+    SelfTestReport,
 )
 from edgespike.link.transports import EmulatedTransport
 from edgespike.modelfile import encode_model
@@ -126,6 +127,8 @@ def test_senseless_frames_get_an_error() -> None:
     assert raw.start(Mode.LIVE) == CODES["ES_ERR_NO_MODEL"]
     raw.upload(COUNTING)
     assert raw.start(9) == CODES["ES_ERR_ARGUMENT"]
+    raw.stream = -1  # no stream has number 0
+    assert raw.start(Mode.LIVE) == CODES["ES_ERR_ARGUMENT"]
 
 
 # ---- uploading -------------------------------------------------------------------
@@ -294,6 +297,60 @@ def test_the_golden_self_test_runs_on_the_board() -> None:
     assert raw.hello().model_size == 0
 
 
+def test_self_test_checks_the_model_and_gives_both_digests() -> None:
+    raw = RawBoard()
+    assert unpack_report(raw.ask(FrameType.SELF_TEST)) == (CODES["ES_ERR_NO_MODEL"], 0, 0, 0)
+    events = image_events(5)
+    digest = zlib.crc32(np.array(scores_of(IMAGE, events)[-1], np.int32).tobytes())
+    raw.upload(encode_model(image_graph(SelfTest(events, digest))))
+    assert raw.start(Mode.LIVE) == OK
+    assert unpack_report(raw.ask(FrameType.SELF_TEST, word=1)) == (OK, 200, digest, digest)
+    assert error_of(raw.ask(FrameType.READ, bytes(12)))[0] == COMMAND  # the stream has ended
+    assert raw.start(Mode.LIVE) == OK
+    assert unpack_report(raw.ask(FrameType.SELF_TEST, word=1)) == (OK, 200, digest, digest)
+    assert raw.send(FrameType.READ, struct.pack("<IHHI", 0, 0, 0, raw.stream)) != []  # not run again
+    raw.upload(COUNTING)
+    assert unpack_report(raw.ask(FrameType.SELF_TEST, word=2)) == (OK, 0, 0, 0)
+
+
+def unpack_report(frame: Frame) -> SelfTestReport:
+    assert (frame.type, frame.flags) == (FrameType.SELF_TEST, Flag.RESPONSE)
+    return SelfTestReport.parse(frame.payload)
+
+
+# ---- baud -------------------------------------------------------------------------
+
+
+def test_a_new_baud_stays_when_a_frame_comes_with_it() -> None:
+    raw = RawBoard(baud=115200)
+    raw.board.set_clock(0)
+    assert raw.baud(9_000_000) == (CODES["ES_ERR_ARGUMENT"], 115200)
+    assert raw.baud(0)[0] == CODES["ES_ERR_ARGUMENT"]
+    assert raw.baud(115200) == (OK, 115200)
+    assert raw.baud(2_000_000) == (OK, 115200)
+    assert raw.board.baud == 2_000_000
+    raw.board.set_clock(1_000_000)
+    raw.hello()
+    raw.board.set_clock(9_000_000)
+    raw.receive()
+    assert raw.board.baud == 2_000_000
+    raw.board.reboot()
+    assert raw.board.baud == 115200
+
+
+def test_the_former_baud_comes_back_when_no_frame_comes() -> None:
+    raw = RawBoard()
+    raw.board.set_clock(0xFFFFFFF0)
+    request = encode_frame(FrameType.BAUD, 0, 0, 5, struct.pack("<I", 9600))
+    raw.board.write(request + encode_frame(FrameType.HELLO, 0, 0, 6))  # HELLO came with the former
+    assert [frame.word for frame in raw.receive() + raw.receive()] == [5, 6]
+    raw.board.write(bytes(5))
+    raw.board.set_clock(999_000)
+    assert (raw.receive(), raw.board.baud) == ([], 9600)
+    raw.board.set_clock(1_000_100)
+    assert (raw.receive(), raw.board.baud) == ([], 921600)
+
+
 # ---- streams ---------------------------------------------------------------------
 
 
@@ -310,18 +367,19 @@ class RawStream(RawBoard):
         """One frame of events, all at one tick."""
         events = sensor_events(count, 1)
         events["tick"] = tick
-        ((data, _),) = pack_events(events, self.shape, 1024, sequence, first, sample)
+        ((data, _),) = pack_events(events, self.shape, 1024, sequence, first, sample, self.stream)
         self.board.write(data)
         return self.receive()
 
     def control(
         self, type: FrameType, *, sequence: int, event: int, tick: int = 0, sample: int = 0
     ) -> list[Frame]:
-        return self.send(type, struct.pack("<IHH", event, sample, 0), sequence=sequence, word=tick)
+        prefix = struct.pack("<IHHI", event, sample, 0, self.stream)
+        return self.send(type, prefix, sequence=sequence, word=tick)
 
     def ping(self, wanted: int = 0) -> tuple[Frame, Credit, list[Frame]]:
         """The answer, what it says, and the frames before it."""
-        *others, answer = self.send(FrameType.PING, struct.pack("<I", wanted))
+        *others, answer = self.send(FrameType.PING, struct.pack("<II", wanted, self.stream))
         assert (answer.type, answer.flags, answer.word) == (FrameType.PING, Flag.RESPONSE, 99)
         return answer, Credit.parse(answer.payload), others
 
@@ -344,7 +402,7 @@ def test_lossless_takes_frames_in_order_and_once() -> None:
     (gap,) = raw.events(30, 10, sequence=3)  # another gap
     assert gap.sequence == 2
     answer, credit, others = raw.ping()
-    assert (answer.sequence, credit.stream, credit.next_event, credit.lost, others) == (2, 1, 20, 0, [])
+    assert (answer.sequence, credit.state, credit.next_event, credit.lost, others) == (2, 1, 20, 0, [])
 
 
 def test_credit_comes_when_a_quarter_of_the_window_is_handled() -> None:
@@ -368,7 +426,7 @@ def test_a_refused_event_halts_a_lossless_stream_until_start() -> None:
     assert raw.events(20, 10, sequence=2, tick=6) == []
     answer, credit, (again,) = raw.ping()
     assert (again.word, again.payload) == (frame.word, frame.payload)
-    assert (credit.stream, credit.next_event, answer.sequence) == (3, 10, 1)
+    assert (credit.state, credit.next_event, answer.sequence) == (3, 10, 1)
     assert raw.start(Mode.LOSSLESS, keep=True) == OK
     raw.events(0, 10, sequence=0, tick=6)
     (frame,) = raw.control(FrameType.END_SAMPLE, sequence=1, event=10)
@@ -378,17 +436,62 @@ def test_a_refused_event_halts_a_lossless_stream_until_start() -> None:
 @pytest.mark.parametrize(
     ("type", "payload", "code"),
     [
-        (FrameType.EVENTS, bytes(7), "ES_ERR_FRAME"),
-        (FrameType.EVENTS, struct.pack("<IHBB", 0, 0, 5, 0), "ES_ERR_FRAME"),
-        (FrameType.EVENTS, struct.pack("<IHBB", 0, 0, 3, 0) + bytes(4), "ES_ERR_FRAME"),
-        (FrameType.EVENTS, struct.pack("<IHBB", 1, 0, 2, 0), "ES_ERR_FRAME"),  # event number
-        (FrameType.READ, struct.pack("<IHBB", 0, 1, 0, 0), "ES_ERR_FRAME"),  # sample
+        (FrameType.EVENTS, bytes(11), "ES_ERR_FRAME"),
+        (FrameType.EVENTS, struct.pack("<IHBBI", 0, 0, 5, 0, 1), "ES_ERR_FRAME"),
+        (FrameType.EVENTS, struct.pack("<IHBBI", 0, 0, 3, 0, 1) + bytes(4), "ES_ERR_FRAME"),
+        (FrameType.EVENTS, struct.pack("<IHBBI", 1, 0, 2, 0, 1), "ES_ERR_FRAME"),  # event number
+        (FrameType.READ, struct.pack("<IHBBI", 0, 1, 0, 0, 1), "ES_ERR_FRAME"),  # sample
     ],
 )
 def test_malformed_stream_frames_halt_a_lossless_stream(type: FrameType, payload: bytes, code: str) -> None:
     raw = RawStream(Mode.LOSSLESS)
     assert error_of(raw.ask(type, payload, word=0)) == (CODES[code], type)
-    assert raw.ping()[1].stream == 3
+    assert raw.ping()[1].state == 3
+
+
+@pytest.mark.parametrize("mode", list(Mode))
+def test_frames_of_another_stream_are_refused_and_change_nothing(mode: Mode) -> None:
+    raw = RawStream(mode)
+    raw.events(0, 10, sequence=0)
+    for stream, count in ((raw.stream + 1, 10), (0, 10)):
+        ours, raw.stream = raw.stream, stream
+        (frame,) = raw.events(10, count, sequence=1)
+        assert error_of(frame) == (COMMAND, FrameType.EVENTS)
+        assert ErrorReport.parse(frame.payload).stream == stream
+        raw.control(FrameType.END_SAMPLE, sequence=1, event=10)
+        raw.stream = ours
+    (end,) = raw.control(FrameType.END_SAMPLE, sequence=1, event=10)
+    assert facts(end) == (0, 0, 1, 0, 10, 10, 0, 0)
+    assert ResultPart.parse(end).stream == raw.stream
+
+
+def test_another_host_cannot_acknowledge_results() -> None:
+    raw = RawStream(Mode.LOSSLESS)
+    raw.control(FrameType.ADVANCE, sequence=0, event=0, tick=300)
+    raw.send(FrameType.CREDIT, struct.pack("<II", 3, raw.stream + 1))
+    answer = raw.ask(FrameType.PING, struct.pack("<II", 3, raw.stream + 1))  # and gets no results
+    assert Credit.parse(answer.payload).stream == raw.stream
+    assert len(raw.ping()[2]) == 3
+
+
+def test_start_said_again_changes_nothing() -> None:
+    raw = RawStream(Mode.LOSSLESS)
+    raw.events(0, 10, sequence=0)
+    raw.stream -= 1
+    assert raw.start(Mode.LOSSLESS) == OK
+    assert raw.ping()[1].next_event == 10
+
+
+def test_start_is_refused_for_another_model_and_for_a_stream_that_went_on_elsewhere() -> None:
+    raw = RawStream(Mode.LOSSLESS)
+    ours = raw.stream
+    raw.model_crc ^= 1
+    assert raw.start(Mode.LOSSLESS) == CODES["ES_ERR_NO_MODEL"]
+    raw.model_crc ^= 1
+    raw.stream = ours + 10
+    assert raw.start(Mode.LOSSLESS, keep=True) == COMMAND
+    raw.stream = ours
+    assert raw.start(Mode.LOSSLESS, keep=True) == OK
 
 
 def test_time_only_grows() -> None:
@@ -427,7 +530,7 @@ def test_unacknowledged_results_come_again_and_acknowledged_ones_do_not() -> Non
     assert [facts(frame)[0] for frame in results] == [0, 1, 2]
     assert (credit.next_result, answer.sequence) == (3, 1)
     assert raw.ping(wanted=2)[2] == [third]
-    assert raw.send(FrameType.CREDIT, struct.pack("<I", 3)) == []
+    assert raw.send(FrameType.CREDIT, struct.pack("<II", 3, raw.stream)) == []
     assert raw.ping(wanted=1)[2] == []  # too late to want it
     assert raw.ping(wanted=77)[2] == []
 
@@ -441,13 +544,13 @@ def test_lossless_waits_for_room_for_results_and_still_answers() -> None:
     assert (gap.flags, gap.sequence) == (Flag.GAP, 0)
     answer, _, again = raw.ping(wanted=0)
     assert (len(again), answer.sequence) == (16, 0)
-    assert len(raw.send(FrameType.CREDIT, struct.pack("<I", 10))) == 4  # the other windows
+    assert len(raw.send(FrameType.CREDIT, struct.pack("<II", 10, raw.stream))) == 4  # the other windows
     (read,) = raw.control(FrameType.READ, sequence=1, event=0)
     assert facts(read)[0] == 20
 
 
 def test_scores_that_do_not_fit_a_frame_come_in_several() -> None:
-    model = encode_model(counting_graph(scores=50))
+    model = encode_model(counting_graph(scores=48))
     raw = RawStream(Mode.LOSSLESS, model, max_payload=128)
     raw.events(0, 10, sequence=0)
     frames = raw.control(FrameType.END_SAMPLE, sequence=1, event=10)
@@ -512,11 +615,11 @@ def test_a_step_over_many_windows_does_not_shut_the_board_off(mode: Mode) -> Non
     """One frame asks for 20 million results; HELLO, PING and START get through."""
     raw = RawStream(mode)
     raw.board.write(
-        encode_frame(FrameType.ADVANCE, 0, 0, 2_000_000_000, struct.pack("<IHH", 0, 0, 0))
-        + encode_frame(FrameType.READ, 0, 1, 0, struct.pack("<IHH", 0, 0, 0))
+        encode_frame(FrameType.ADVANCE, 0, 0, 2_000_000_000, struct.pack("<IHHI", 0, 0, 0, 1))
+        + encode_frame(FrameType.READ, 0, 1, 0, struct.pack("<IHHI", 0, 0, 0, 1))
         + encode_frame(FrameType.HELLO, 0, 0, 5, bytes(4))
-        + encode_frame(FrameType.PING, 0, 0, 6, bytes([200, 0, 0, 0]))
-        + encode_frame(FrameType.START, 0, 0, 7, bytes([mode, 0, 0, 0]))
+        + encode_frame(FrameType.PING, 0, 0, 6, struct.pack("<II", 200, 1))
+        + encode_frame(FrameType.START, 0, 0, 7, raw.start_request(mode))
     )
     answers: list[Frame] = []
     while not answers or answers[-1].type != FrameType.START:  # in live mode after a second

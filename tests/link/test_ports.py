@@ -83,6 +83,7 @@ def test_a_port_without_a_handle_is_read_too() -> None:
         """What pyserial's loop:// is: no fileno."""
 
         in_waiting = 0
+        baudrate = 921600
 
         def __init__(self) -> None:
             self.board = EmulatedBoard()
@@ -308,8 +309,10 @@ def test_a_board_that_restarts_in_a_stream() -> None:
     with pytest.raises(DeviceError, match="restarted") as caught:
         client.push(sensor_events(100, 50))
     assert caught.value.code == "restarted"
+    with pytest.raises(DeviceError, match="restarted"):
+        client.finish()  # not from a new beginning
     with pytest.raises(DeviceError, match="no model"):
-        client.finish()
+        client.reset()
     client.upload(COUNTING)
     client.push(sensor_events(100, 50))
 
@@ -326,13 +329,93 @@ def test_a_restart_is_noticed_without_its_greeting() -> None:
         client.drain()
 
 
-def test_another_program_takes_the_board() -> None:
+@pytest.mark.parametrize("mode", list(Mode))
+@pytest.mark.parametrize("model", [COUNTING, IMAGE], ids=["the same model", "another model"])
+@pytest.mark.parametrize("streams", [False, True])
+def test_another_program_takes_the_board(mode: Mode, model: bytes, streams: bool) -> None:
     board = EmulatedBoard()
     client = DeviceClient(EmulatedTransport(board), retry=0.01)
     client.upload(COUNTING)
-    client.start(Mode.LIVE)
-    DeviceClient(EmulatedTransport(board)).upload(IMAGE)
+    client.start(mode)
+    other = DeviceClient(EmulatedTransport(board))
+    other.upload(model)
+    if streams:
+        other.start(mode)
     client.send_events(sensor_events(100, 50))
-    with pytest.raises(DeviceError) as caught:
-        client.drain()
-    assert caught.value.code == "command"
+    client.end_sample()
+    if model == COUNTING and not streams:
+        assert client.drain()[-1].scores.tolist() == scores_of(COUNTING, sensor_events(100, 50))[-1]
+        return
+    for call in (client.drain, client.poll, client.end_sample):
+        with pytest.raises(DeviceError, match="another program") as caught:
+            call()
+        assert caught.value.code == "taken"
+    if model == IMAGE:
+        with pytest.raises(DeviceError, match="another program"):
+            client.start(mode)  # not with the other model
+
+
+def test_a_network_goes_on_after_a_refused_event_only_if_no_other_program_used_it() -> None:
+    board = EmulatedBoard()
+    client, other = (DeviceClient(EmulatedTransport(board)) for _ in range(2))
+    client.upload(COUNTING)
+    bad = sensor_events(20, 90)
+    bad["value"][15] = -1
+    stream_start = client._stream.start
+
+    def start(mode: Mode, *, keep: bool = False) -> None:
+        if keep:
+            other.upload(COUNTING)
+            other.push(sensor_events(10, 50))
+        stream_start(mode, keep=keep)
+
+    client._stream.start = start  # type: ignore[method-assign]
+    with pytest.raises(DeviceError, match="another program") as caught:
+        client.push(bad)
+    assert caught.value.code == "taken"
+
+
+# ---- baud ------------------------------------------------------------------------------
+
+
+def test_the_baud_can_be_changed() -> None:
+    client = connect("emulated", switch_baud=2_000_000)
+    transport = client._connection.transport
+    assert isinstance(transport, EmulatedTransport)
+    assert transport.baud == transport.board.baud == 2_000_000
+    client.upload(COUNTING)
+    client.close()
+    assert transport.board.baud == 921600
+
+
+def test_a_baud_that_the_board_cannot_do() -> None:
+    client = connect("emulated")
+    with pytest.raises(DeviceError, match="cannot be used at 9000000 baud") as caught:
+        client.change_baud(9_000_000)
+    assert caught.value.code == "baud"
+    assert "stays at 921600" in caught.value.hint
+    client.upload(COUNTING)  # the board is as it was
+
+
+def test_a_baud_that_the_line_cannot_do() -> None:
+    class SlowLine(EmulatedTransport):
+        """Above a million baud nothing comes through."""
+
+        def _on_the_line(self, data: bytes, baud: int) -> bytes:
+            return super()._on_the_line(data, baud) if baud < 1_000_000 else b"\x81" * len(data)
+
+    transport = SlowLine(EmulatedBoard())
+    client = DeviceClient(transport, retry=0.05)
+    with pytest.raises(DeviceError, match="nothing came through") as caught:
+        client.change_baud(2_000_000)
+    assert caught.value.code == "baud"
+    assert transport.baud == transport.board.baud == 921600
+    client.upload(COUNTING)
+
+
+def test_ports_without_a_baud_say_so() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        transport = open_transport(f"socket://127.0.0.1:{server.getsockname()[1]}")
+        with pytest.raises(UsageError, match="no baud rate"):
+            DeviceClient(transport).change_baud(115200)
+        transport.close()

@@ -42,20 +42,20 @@ def unpack(frames: list[tuple[bytes, int]], shape: tuple[int, int, int]) -> list
         assert int.from_bytes(frame.payload[:4], "little") == 7 + len(events)
         assert frame.payload[4:6] == b"\x03\x00"
         word_bytes, value_bits = frame.payload[6:8]
-        found = read_words(frame.payload[8:], shape, word_bytes, value_bits, frame.word)
+        found = read_words(frame.payload[12:], shape, word_bytes, value_bits, frame.word)
         assert len(found) == count
-        unpacked = unpack_words(frame.payload[8:], shape, word_bytes, value_bits, frame.word)
+        unpacked = unpack_words(frame.payload[12:], shape, word_bytes, value_bits, frame.word)
         assert np.frombuffer(unpacked, CORE_EVENT).tolist() == found
         events += found
     return events
 
 
-@given(batches(), st.sampled_from([16, 40, 128, 1024, 4096]))
+@given(batches(), st.sampled_from([20, 40, 128, 1024, 4096]))
 def test_any_events_come_out_as_they_went_in(
     batch: tuple[tuple[int, int, int], NDArray[Any]], max_payload: int
 ) -> None:
     shape, events = batch
-    frames = pack_events(events, shape, max_payload, 65530, 7, 3)
+    frames = pack_events(events, shape, max_payload, 65530, 7, 3, 99)
     assert unpack(frames, shape) == events.tolist()
     assert all(len(decode(data)[0].payload) <= max_payload for data, _ in frames)
 
@@ -64,7 +64,7 @@ def test_packing_stops_before_an_event_outside_the_words() -> None:
     events = np.zeros(5, CORE_EVENT)
     events["value"] = 1
     events["x"][3] = 64
-    frames = pack_events(events, (64, 64, 1), 128, 0, 0, 0)
+    frames = pack_events(events, (64, 64, 1), 128, 0, 0, 0, 7)
     assert [count for _, count in frames] == [3]
 
 
@@ -72,8 +72,8 @@ def test_a_long_silence_takes_a_new_frame_and_no_bytes() -> None:
     events = np.zeros(2, CORE_EVENT)
     events["tick"] = [0, 3_000_000_000]
     events["value"] = 1
-    frames = pack_events(events, (34, 34, 2), 1024, 0, 0, 0)
-    assert [len(decode(data)[0].payload) for data, _ in frames] == [10, 10]
+    frames = pack_events(events, (34, 34, 2), 1024, 0, 0, 0, 7)
+    assert [len(decode(data)[0].payload) for data, _ in frames] == [14, 14]
 
 
 @pytest.mark.parametrize(
@@ -85,8 +85,8 @@ def test_impossible_forms_are_refused(form: tuple[int, int], length: int) -> Non
 
 
 def bytes_per_event(events: NDArray[Any], shape: tuple[int, int, int]) -> float:
-    frames = pack_events(events, shape, 1024, 0, 0, 0)
-    return sum(len(decode(data)[0].payload) - 8 for data, _ in frames) / len(events)
+    frames = pack_events(events, shape, 1024, 0, 0, 0, 7)
+    return sum(len(decode(data)[0].payload) - 12 for data, _ in frames) / len(events)
 
 
 def test_sizes_that_the_documentation_states() -> None:

@@ -9,4 +9,6 @@
 #define RING_BYTES (1u << 10)
 #define MAX_PAYLOAD 256
 
+#define BAUD 115200u
+
 #endif
