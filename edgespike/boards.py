@@ -40,11 +40,13 @@ class Board:
     baud: int
 
     def arena_bytes_for(self, scores: int) -> int:
-        """What is left for an arena beside one result of so many scores; may be less than 0.
+        """What is left for an arena beside one result of so many scores; may be less than 0."""
+        return self.arena_bytes - result_bytes(scores)
 
-        A result is kept until the host has it: 64 bytes and 4 for each score, in steps of 16.
-        """
-        return self.arena_bytes - (RESULT_BYTES + 4 * scores + 15) // 16 * 16
+
+def result_bytes(scores: int) -> int:
+    """What a board keeps of a result until the host has it: 64 bytes and 4 a score, in steps of 16."""
+    return (RESULT_BYTES + 4 * scores + 15) // 16 * 16
 
 
 BOARDS = (

@@ -26,6 +26,9 @@ VERBS = {
     "stream": "Replay recordings in real time and classify as they come.",
     "events": "Show what is in an event recording.",
     "convert-events": "Write an event recording in another format.",
+    "verify": "Run a model's self-test on a board.",
+    "boards": "List the ports and the boards that answer there.",
+    "doctor": "Find what is wrong with a port or a board.",
     "export": "Write a model and what runs it as C sources.",
     "demo": "Do the whole job on what the package brings along.",
 }

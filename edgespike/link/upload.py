@@ -8,7 +8,8 @@ from collections.abc import Callable
 
 import edgespike
 from edgespike import _link
-from edgespike._core import error_of
+from edgespike._core import Model, error_of
+from edgespike.boards import result_bytes
 from edgespike.errors import BudgetError, DeviceError, EdgespikeError, ModelError
 from edgespike.link.connection import Connection
 from edgespike.link.messages import Flag, FrameType, HelloInfo, UploadAnswer
@@ -136,8 +137,12 @@ def check_fit(info: HelloInfo, port: str, data: bytes) -> None:
             "model-version",
         )
     sizes = [size for size in arenas if size]
-    if sizes and min(sizes) > info.arena_capacity:
-        raise _arena_too_small(port, min(sizes), info.arena_capacity)
+    try:
+        needed = min(sizes, default=0) + result_bytes(Model(data).output_size)
+    except ModelError:
+        return  # as above
+    if needed > info.arena_capacity:
+        raise _arena_too_small(port, needed, info.arena_capacity)
 
 
 def _too_large(port: str, needed: int, available: int) -> BudgetError:

@@ -11,7 +11,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from edgespike.link import DeviceClient
+
 DOCUMENT = Path(__file__).resolve().parents[2] / "docs" / "cli.md"
+GOLDEN = min((DOCUMENT.parents[1] / "tests" / "golden").glob("*.esg"))
 TYPES: dict[str, Callable[[Any], bool]] = {
     "string": lambda value: isinstance(value, str),
     "integer": lambda value: isinstance(value, int) and not isinstance(value, bool),
@@ -160,6 +163,50 @@ def test_check_of_a_model(cli: Any, network: Path, images: Path, tmp_path: Path)
     assert outcome.code == 1
     assert check(outcome.out, "check of a model")["refuted"] == ["source"]
     assert "does not hold: source" in outcome.err
+
+
+@pytest.mark.parametrize("kind", ["emulated", "qemu"])
+def test_verify(cli: Any, kind: str, request: pytest.FixtureRequest) -> None:
+    port = f"qemu:{request.getfixturevalue('firmware')}" if kind == "qemu" else kind
+    value = check(cli("verify", GOLDEN, "--port", port, "--json").out, "verify")
+    assert value["board"] == ("mps2-an386" if kind == "qemu" else kind)
+    assert value["core"] == ("cortex-m4" if kind == "qemu" else None)
+    assert value["model_size"] == GOLDEN.stat().st_size
+    assert value["events"] > 0
+
+
+def test_verify_needs_a_self_test(cli: Any, image_model: Path) -> None:
+    outcome = cli("verify", image_model, "--port", "emulated")
+    assert outcome.code == 3
+    assert "no self-test" in outcome.err and "convert the network again" in outcome.err
+    outcome = cli("verify", "--port", "emulated")
+    assert (outcome.code, "holds no model" in outcome.err) == (4, True)
+
+
+def test_verify_tells_a_board_that_computes_otherwise(cli: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    right = DeviceClient.self_test
+    monkeypatch.setattr(DeviceClient, "self_test", lambda self: right(self)._replace(given=7))
+    outcome = cli("verify", GOLDEN, "--port", "emulated")
+    assert outcome.code == 1
+    assert "gave digest 00000007, expected" in outcome.err
+
+
+def test_boards(cli: Any) -> None:
+    value = check(cli("boards", "--json").out, "boards")
+    (emulated,) = [port for port in value["ports"] if port["port"] == "emulated"]
+    assert (emulated["board"], emulated["model_size"], emulated["code"]) == ("emulated", 0, None)
+    assert "emulated" in cli("boards").out
+
+
+def test_doctor(cli: Any, image_model: Path) -> None:
+    outcome = cli("doctor", image_model, "--port", "emulated", "--json")
+    assert outcome.code == 0
+    assert check(outcome.out, "doctor")["problems"] == 0
+    outcome = cli("doctor", "--port", "/dev/ttyNONE7", "--json")
+    assert outcome.code == 4
+    assert [row["code"] for row in check(outcome.out, "doctor")["findings"]] == ["port-missing"]
+    lines = cli("doctor", "--port", "/dev/ttyNONE7").out.splitlines()
+    assert [line.split()[0] for line in lines] == ["problem", "next"]
 
 
 def test_export(cli: Any, image_model: Path, tmp_path: Path) -> None:
