@@ -192,7 +192,7 @@ def test_a_board_at_work_is_refused_to_other_threads() -> None:
     client.start(Mode.LIVE)
     long = events(20_000)
     long["value"] = np.resize([1, 1, 1, -1, -1, -1], len(long))
-    for frame, _ in _link.pack_events(long, SHAPE, 1024, 0, 0, 0):
+    for frame, _ in _link.pack_events(long, SHAPE, 1024, 0, 0, 0, client._stream._number):
         board.write(frame)
     other = threading.Thread(target=board.read)
     other.start()
@@ -223,6 +223,6 @@ def test_frames_and_words_are_bytes() -> None:
     with pytest.raises(TypeError):
         _link.unpack_words(None, SHAPE, 4, 1, 0)  # type: ignore[arg-type]
     with pytest.raises(TypeError):
-        _link.pack_events(None, SHAPE, 128, 0, 0, 0)  # type: ignore[arg-type]
+        _link.pack_events(None, SHAPE, 128, 0, 0, 0, 1)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match=r"dtype|format|size"):
-        _link.pack_events(np.zeros(3, np.int32), SHAPE, 128, 0, 0, 0)
+        _link.pack_events(np.zeros(3, np.int32), SHAPE, 128, 0, 0, 0, 1)
