@@ -1,4 +1,4 @@
-"""Builds the two extension modules from the C core; everything else is in pyproject.toml."""
+"""Builds the extension modules from the C core; everything else is in pyproject.toml."""
 
 import sys
 from pathlib import Path
@@ -8,14 +8,15 @@ from setuptools import Extension, setup
 
 ROOT = Path(__file__).parent
 CORE = sorted(str(path.relative_to(ROOT)) for path in (ROOT / "edgespike/core").glob("*.c"))
-HEADERS = sorted(str(path.relative_to(ROOT)) for path in (ROOT / "edgespike/core").glob("*.h"))
+SENSOR = sorted(str(path.relative_to(ROOT)) for path in (ROOT / "edgespike/core/sensor").glob("*.c"))
+HEADERS = sorted(str(path.relative_to(ROOT)) for path in (ROOT / "edgespike/core").rglob("*.h"))
 FLAGS = [] if sys.platform == "win32" else ["-std=c99", "-O3", "-g0"]
 
 
-def extension(name: str) -> Extension:
+def extension(name: str, sources: list[str]) -> Extension:
     return Extension(
         f"edgespike.{name}",
-        [f"edgespike/{name}.pyx", *CORE],
+        [f"edgespike/{name}.pyx", *sources],
         include_dirs=["edgespike/core"],
         depends=HEADERS,
         extra_compile_args=FLAGS,
@@ -26,7 +27,7 @@ def extension(name: str) -> Extension:
 
 setup(
     ext_modules=cythonize(
-        [extension(name) for name in ("_core", "_link") if (ROOT / f"edgespike/{name}.pyx").exists()],
+        [extension("_core", CORE), extension("_link", CORE), extension("_sensor", SENSOR)],
         build_dir="build/cython",
         language_level=3,
     ),

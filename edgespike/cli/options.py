@@ -15,7 +15,7 @@ import click
 from edgespike.cli.failure import about
 from edgespike.cli.output import progress
 from edgespike.errors import ModelError, UsageError
-from edgespike.events import TIME_UNITS
+from edgespike.events import TIME_UNITS, FilterSettings
 from edgespike.session import InferenceSession
 
 __all__ = [
@@ -23,6 +23,7 @@ __all__ = [
     "INPUT_PATH",
     "Runner",
     "duration",
+    "filter_options",
     "json_option",
     "runner_options",
     "sensor",
@@ -61,6 +62,70 @@ def sensor(text: str) -> tuple[int, int]:
     if not match:
         raise click.BadParameter(f"{text!r} is no sensor size: write WIDTHxHEIGHT, such as 346x260")
     return int(match[1]), int(match[2])
+
+
+def rate(text: str) -> int:
+    """``20k``, ``1.5M`` or ``5000``: events a second."""
+    match = re.fullmatch(r"(\d+\.?\d*)([kM]?)", text)
+    number = float(match[1]) * {"": 1, "k": 1e3, "M": 1e6}[match[2]] if match else 0.0
+    if not 1 <= number <= 1e9:
+        raise click.BadParameter(f"{text!r} is no rate: write 5000, 20k or 1.5M events a second")
+    return round(number)
+
+
+def crop(text: str) -> tuple[int, int, int, int]:
+    """``60,40,34x34``: x, y, width, height."""
+    match = re.fullmatch(r"(\d{1,5}),(\d{1,5}),([1-9]\d{0,4})x([1-9]\d{0,4})", text)
+    if not match:
+        raise click.BadParameter(
+            f"{text!r} is no part of a sensor: write X,Y,WIDTHxHEIGHT, such as 60,40,34x34"
+        )
+    x, y, width, height = map(int, match.groups())
+    return x, y, width, height
+
+
+# ---- filters of events --------------------------------------------------------
+
+
+def filter_options(function: Callable[..., None]) -> Callable[..., None]:
+    """The filters of a camera's events, given to the verb as one ``filters`` (FilterSettings)."""
+
+    @click.option("--crop", type=crop, metavar="X,Y,WxH", help="Only this part of the sensor.")
+    @click.option(
+        "--downsample", type=click.IntRange(1, 65535), default=1, metavar="N", help="N x N pixels as one."
+    )
+    @click.option("--merge-polarities", is_flag=True, help="All polarities become 0.")
+    @click.option("--refractory", type=duration, metavar="TIME", help="Silence of a pixel after an event.")
+    @click.option("--background", type=duration, metavar="TIME", help="Only with a neighbour so recent.")
+    @click.option("--hot", type=click.IntRange(1, 32767), metavar="N", help="Shut pixels with more a 100 ms.")
+    @click.option("--rate-cap", type=rate, metavar="RATE", help="At most so many a second, thinned evenly.")
+    @wraps(function)
+    def with_filters(
+        crop: tuple[int, int, int, int] | None,
+        downsample: int,
+        merge_polarities: bool,
+        refractory: float | None,
+        background: float | None,
+        hot: int | None,
+        rate_cap: int | None,
+        **others: Any,
+    ) -> None:
+        settings = FilterSettings(
+            crop,
+            hot,
+            _microseconds(background),
+            _microseconds(refractory),
+            downsample,
+            merge_polarities,
+            rate_cap,
+        )
+        function(filters=settings, **others)
+
+    return with_filters
+
+
+def _microseconds(seconds: float | None) -> int | None:
+    return None if seconds is None else max(1, round(1e6 * seconds))
 
 
 # ---- what runs a network ----------------------------------------------------

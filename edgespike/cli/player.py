@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -80,18 +80,26 @@ class Player:
             start += duration_us(events) / 1e6 / self.speed
         yield from self._answers(self.lane.drain())
 
-    def listen(self, source: Source, every_us: int, seconds: float) -> Iterator[Answer]:
+    def listen(
+        self,
+        source: Source,
+        every_us: int,
+        seconds: float,
+        filters: Callable[[NDArray[Any]], NDArray[Any]],
+    ) -> Iterator[Answer]:
         """Answers to a live source as they come, until it ends or for so many seconds.
 
         Args:
             every_us: 0: an answer for each window of the network. Else one for each such time,
                 from the network's initial state.
+            filters: what events go through first.
         """
         until_host = time.perf_counter() + seconds
         recording = Sample(source.name, None, lambda: source.read(0))
         number, base = 0, 0
         self.lane.begin(0)
         for events, known in pieces(source):
+            events = filters(events)
             begun = time.perf_counter() if source.epoch is None else source.epoch
             self._begun[number] = recording, begun + base / 1e6
             while every_us and known >= base + every_us:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from edgespike.cli.failure import about
 from edgespike.errors import DataError
-from edgespike.events import Recording, check_events, find_recordings
+from edgespike.events import Recording, Sensor, check_events, find_recordings, smallest_sensor
 from edgespike.graph import SpikeInput
 from edgespike.session import InferenceSession, Result, TensorInfo
 
@@ -43,15 +43,20 @@ def find_samples(paths: Iterable[Path], session: InferenceSession) -> list[Sampl
     return [sample for path in paths for sample in _samples_of(path, session)]
 
 
-def find_streams(path: Path, session: InferenceSession) -> list[Sample]:
+def find_streams(
+    path: Path, session: InferenceSession, filters: Callable[[NDArray[Any]], NDArray[Any]] | None = None
+) -> list[Sample]:
     """The event recordings in a file, folder or zip archive.
+
+    Args:
+        filters: what events go through first, if anything.
 
     Raises:
         DataError: there are none, or the network takes no events.
     """
     require_events(session)
     return [
-        Sample(recording.name, recording.label, partial(_load_recording, recording, session))
+        Sample(recording.name, recording.label, partial(_load_recording, recording, session, filters))
         for recording in find_recordings(path, classes=session.classes)
     ]
 
@@ -79,7 +84,11 @@ def require_events(
         raise DataError("an event recording, but the network takes samples", hint, "event-input")
 
 
-def _load_recording(recording: Recording, session: InferenceSession) -> NDArray[Any]:
+def _load_recording(
+    recording: Recording,
+    session: InferenceSession,
+    filters: Callable[[NDArray[Any]], NDArray[Any]] | None,
+) -> NDArray[Any]:
     """The events, checked against the sensor that the network was made for."""
     first = session.graph.populations[0]
     height, width, channels = first.shape
@@ -89,8 +98,27 @@ def _load_recording(recording: Recording, session: InferenceSession) -> NDArray[
             session, "convert the network with --sensor and --window, or give samples (.npy, .npz)"
         )
         events = recording.read()
+        if filters:
+            events = filters(events)
+        needed = smallest_sensor(events)
+        if needed[0] > width or needed[1] > height:
+            raise other_sensor(needed, (width, height))
         check_events(events, height, width, 2 if counts else channels)
     return events
+
+
+def other_sensor(theirs: Sensor, ours: Sensor) -> DataError:
+    """What to do with events of a sensor that is larger than the network's; widths and heights."""
+    factor = max(-(-theirs[0] // ours[0]), -(-theirs[1] // ours[1]))
+    hint = f"--downsample {factor}"
+    if theirs[0] >= ours[0] and theirs[1] >= ours[1]:
+        x, y = (theirs[0] - ours[0]) // 2, (theirs[1] - ours[1]) // 2
+        hint += f", or --crop {x},{y},{ours[0]}x{ours[1]} for the middle"
+    return DataError(
+        f"events of a sensor of {theirs[0]}x{theirs[1]}, for a network made for {ours[0]}x{ours[1]}",
+        f"{hint} would fit, in `edgespike stream` or `edgespike convert-events`",
+        "event-sensor",
+    )
 
 
 def _samples_of(path: Path, session: InferenceSession) -> list[Sample]:

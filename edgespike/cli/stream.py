@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
 from itertools import chain, repeat
@@ -12,12 +13,14 @@ from pathlib import Path
 from typing import Any
 
 import click
+from numpy.typing import NDArray
 
-from edgespike.cli.options import INPUT_FILE, Runner, duration, json_option, runner_options
+from edgespike.cli.options import INPUT_FILE, Runner, duration, filter_options, json_option, runner_options
 from edgespike.cli.output import percent, percentiles_ms, print_fields, print_json
 from edgespike.cli.player import Answer, Player
-from edgespike.cli.samples import Sample, class_name, find_streams, require_events
+from edgespike.cli.samples import Sample, class_name, find_streams, other_sensor, require_events
 from edgespike.errors import UsageError
+from edgespike.events import CAUSES, EventFilter, FilterSettings, Sensor, smallest_sensor
 from edgespike.session import InferenceSession
 from edgespike.sources import SOURCES, Source, is_source, open_source
 
@@ -43,6 +46,7 @@ def factor(text: str) -> float:
     "--every", type=duration, metavar="TIME", help="A result each TIME, for networks without windows."
 )
 @click.option("--for", "seconds", type=duration, metavar="TIME", help="Listen to a live source for so long.")
+@filter_options
 @runner_options
 @json_option
 def command(
@@ -53,6 +57,7 @@ def command(
     live: bool,
     every: float | None,
     seconds: float | None,
+    filters: FilterSettings,
     runner: Runner,
     as_json: bool,
 ) -> None:
@@ -82,14 +87,63 @@ def command(
             require_events(session)
             every_us = result_time(session, every)
             heard = stack.enter_context(open_source(source))
+            chain = Filters(filters, heard.sensor, session)
             player = Player(session, 1.0, live=not heard.waits)
-            answers = player.listen(heard, every_us, seconds or math.inf)
+            answers = player.listen(heard, every_us, seconds or math.inf, chain)
         else:
             heard = None
-            recordings = find_streams(existing(source), session)
+            chain = Filters(filters, None, session)
+            recordings = find_streams(
+                existing(source), session, None if filters.is_empty else chain.of_recording
+            )
             player = Player(session, speed or 1.0, live)
             answers = player.play(rounds(recordings, 1 if loop is None else loop))
-        report(session, player, answers, heard, as_json)
+        report(session, player, answers, heard, chain, as_json)
+
+
+class Filters:
+    """The filters that the user chose, for a sensor that a live source or a recording has.
+
+    ``removed``: events by the filter that took them away.
+
+    Raises:
+        DataError: a live source has a larger sensor than the network, and nothing makes it fit.
+    """
+
+    def __init__(self, settings: FilterSettings, sensor: Sensor | None, session: InferenceSession) -> None:
+        self.settings = settings
+        height, width, _ = session.graph.populations[0].shape
+        self.sensor = sensor or _before(settings, (width, height))
+        self.chain = EventFilter(settings, self.sensor)
+        if sensor and (self.chain.sensor[0] > width or self.chain.sensor[1] > height):
+            raise other_sensor(self.chain.sensor, (width, height))
+        self.removed = Counter(self.chain.removed)
+
+    def __call__(self, events: NDArray[Any]) -> NDArray[Any]:
+        """The events of a live source that pass."""
+        if self.settings.is_empty:
+            return events
+        passed = self.chain(events)
+        self.removed = Counter(self.chain.removed)
+        return passed
+
+    def of_recording(self, events: NDArray[Any]) -> NDArray[Any]:
+        """The events of a whole recording that pass."""
+        if self.settings.is_empty:
+            return events
+        width, height = smallest_sensor(events)
+        chain = EventFilter(self.settings, (max(width, self.sensor[0]), max(height, self.sensor[1])))
+        passed = chain(events)
+        self.removed.update(chain.removed)
+        return passed
+
+
+def _before(settings: FilterSettings, sensor: Sensor) -> Sensor:
+    """The sensor that may stand before filters, where nobody tells: what fits the network, or more."""
+    if settings.crop:
+        x, y, width, height = settings.crop
+        return x + width, y + height
+    return sensor[0] * settings.downsample, sensor[1] * settings.downsample
 
 
 def refuse(what: str, options: dict[str, object]) -> None:
@@ -121,7 +175,12 @@ def result_time(session: InferenceSession, every: float | None) -> int:
 
 
 def report(
-    session: InferenceSession, player: Player, answers: Iterator[Answer], heard: Source | None, as_json: bool
+    session: InferenceSession,
+    player: Player,
+    answers: Iterator[Answer],
+    heard: Source | None,
+    filters: Filters,
+    as_json: bool,
 ) -> None:
     """Prints answers as they come, and at the end the summary, however it ends."""
     tally = Tally()
@@ -136,7 +195,7 @@ def report(
         if heard is None:
             raise
     finally:
-        summary = summarize(player, tally, heard)
+        summary = summarize(player, tally, heard, filters.removed)
         print_json(summary) if as_json else print_summary(summary)
 
 
@@ -190,7 +249,9 @@ def describe(session: InferenceSession, answer: Answer) -> dict[str, Any]:
     }
 
 
-def summarize(player: Player, tally: Tally, heard: Source | None = None) -> dict[str, Any]:
+def summarize(
+    player: Player, tally: Tally, heard: Source | None = None, removed: Mapping[str, int] | None = None
+) -> dict[str, Any]:
     """The summary as JSON values."""
     seconds = time.perf_counter() - tally.begin
     link = player.link()
@@ -203,6 +264,7 @@ def summarize(player: Player, tally: Tally, heard: Source | None = None) -> dict
         "events_per_second": player.sent / seconds,
         "delay_ms": percentiles_ms(tally.delays_s) if tally.delays_s else None,
         "source": heard and {"name": heard.name, **asdict(heard.counts), "outside": player.outside},
+        "filtered": {cause: (removed or {}).get(cause, 0) for cause in CAUSES},
         "link": link and asdict(link),
     }
 
@@ -232,6 +294,8 @@ def print_summary(summary: dict[str, Any]) -> None:
     ]
     if delay:
         fields.append(("delay", ", ".join(f"{name} {ms:.1f} ms" for name, ms in delay.items())))
+    if filtered := {cause: count for cause, count in summary["filtered"].items() if count}:
+        fields.append(("filtered", ", ".join(f"{count:,} {cause}" for cause, count in filtered.items())))
     if source := summary["source"]:
         causes = {"dropped": "too old", "outside": "off the sensor", "late": "late (kept)"}
         fields.append(("source", f"{source['events']:,} events; " + counted(source, causes)))

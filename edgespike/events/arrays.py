@@ -116,6 +116,11 @@ def check_events(events: NDArray[Any], height: int, width: int, channels: int) -
             )
 
 
+def smallest_sensor(events: NDArray[Any]) -> Sensor:
+    """The width and height that the events need; 1x1 for none."""
+    return (int(events["x"].max()) + 1, int(events["y"].max()) + 1) if len(events) else (1, 1)
+
+
 def rebase(events: NDArray[Any]) -> NDArray[Any]:
     """A copy whose first event has time 0."""
     rebased = events.copy()

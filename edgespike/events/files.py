@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 
 from edgespike.errors import DataError, EventWarning, UsageError
 from edgespike.events import decoders
-from edgespike.events.arrays import Content, Late, Sensor, as_events, check_events
+from edgespike.events.arrays import Content, Late, Sensor, as_events, check_events, smallest_sensor
 from edgespike.events.binary import (
     AEDAT3_MAGIC,
     decode_aedat3,
@@ -236,7 +236,7 @@ def _encode(path: Path, events: NDArray[Any], sensor: Sensor | None) -> bytes:
             return f"t,x,y,p\n{rows}".encode()
         case ".bin":
             return encode_nmnist(events)
-    width, height = sensor or _smallest_sensor(events)
+    width, height = sensor or smallest_sensor(events)
     check_events(events, height, width, 2)
     if suffix == ".es":
         return encode_event_stream(events, (width, height))
@@ -248,7 +248,3 @@ def _encode(path: Path, events: NDArray[Any], sensor: Sensor | None) -> bytes:
             "event-range",
         )
     return data
-
-
-def _smallest_sensor(events: NDArray[Any]) -> Sensor:
-    return (int(events["x"].max()) + 1, int(events["y"].max()) + 1) if len(events) else (1, 1)

@@ -115,7 +115,7 @@ def test_a_numpy_file_cut_short(cli: Any, image_model: Path, tmp_path: Path) -> 
     ("events", "words"),
     [
         ("5,0,0,1\n4,0,0,1\n", ["backwards", "event 1"]),
-        ("5,0,0,1\n6,6,0,1\n", ["event 1", "x = 6"]),
+        ("5,0,0,1\n6,6,0,1\n", ["sensor of 7x1", "made for 6x4"]),
         ("5,0,0,1\n6,0,0,2\n", ["event 1", "p = 2"]),
         ("5,0,0\n", ["line 1"]),
     ],

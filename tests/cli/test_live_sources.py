@@ -115,3 +115,43 @@ def test_what_cannot_be_listened_to(
 def test_files_have_no_end_to_listen_for(cli: Any, event_model: Path, recordings: Path) -> None:
     outcome = cli("stream", event_model, recordings, "--for", "2s")
     assert outcome.code == 2 and "--for means nothing for recordings" in outcome.err
+
+
+def wide_recording(folder: Path) -> Path:
+    """300 events of a 12x8 sensor: twice the network's, all in the left half."""
+    from edgespike.events import make_events, write_events
+
+    number = np.arange(300)
+    path = folder / "wide.npz"
+    write_events(path, make_events(number * 100, number % 6, number % 8, number % 2))
+    return path
+
+
+def test_another_sensor_is_refused_with_what_would_fit(cli: Any, event_model: Path, tmp_path: Path) -> None:
+    recording = wide_recording(tmp_path)
+    for verb in ("run", "stream"):
+        outcome = cli(verb, event_model, recording)
+        assert outcome.code == 3 and "a sensor of 6x8, for a network made for 6x4" in outcome.err
+        assert "--downsample 2, or --crop 0,2,6x4" in outcome.err
+
+
+@pytest.mark.parametrize(
+    ("options", "cause", "removed"),
+    [
+        (["--downsample", "2"], "crop", 0),
+        (["--crop", "0,2,6x4"], "crop", 150),
+        (["--downsample", "2", "--refractory", "10ms"], "refractory", 228),
+        (["--downsample", "2", "--hot", "1"], "hot", 276),
+        (["--downsample", "2", "--rate-cap", "1k"], "rate", None),
+    ],
+)
+def test_filters(
+    cli: Any, event_model: Path, tmp_path: Path, options: list[str], cause: str, removed: int | None
+) -> None:
+    command = ["stream", event_model, wide_recording(tmp_path), "--speed", "max", "--json", *options]
+    summary = json.loads(cli(*command).out.splitlines()[-1])
+    gone = sum(summary["filtered"].values())
+    assert summary["events"] == 300 - gone and summary["filtered"][cause] == gone
+    assert gone > 100 if removed is None else gone == removed
+    converted = cli("convert-events", command[2], tmp_path / "out.npz", "--json", *options)
+    assert json.loads(converted.out)["removed"] == gone

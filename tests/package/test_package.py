@@ -68,7 +68,7 @@ def test_the_wheel_is_one_for_all_pythons(dist: Path) -> None:
 def test_the_wheel_holds_the_package_and_nothing_else(source: Path, dist: Path) -> None:
     (wheel,) = dist.glob("*.whl")
     names = {name for name in zipfile.ZipFile(wheel).namelist() if not name.startswith("edgespike-")}
-    extensions = {"edgespike/_core.abi3.so", "edgespike/_link.abi3.so"}
+    extensions = {f"edgespike/{name}.abi3.so" for name in ("_core", "_link", "_sensor")}
     assert names == package_files(source) | extensions
 
 
@@ -82,7 +82,7 @@ def test_the_sdist_holds_the_source_and_nothing_made_from_it(source: Path, dist:
     assert {str(file.relative_to(source)) for file in files} <= names
     assert {"README.md", "CHANGELOG.md", "LICENSE", "pyproject.toml", "setup.py"} <= names
     assert not [name for name in names if name.startswith("build") or name.endswith((".so", ".o", ".elf"))]
-    assert not {"edgespike/_core.c", "edgespike/_link.c"} & names
+    assert not {"edgespike/_core.c", "edgespike/_link.c", "edgespike/_sensor.c"} & names
 
 
 def test_the_installed_package_does_its_job(fresh_python: Path, tmp_path: Path) -> None:
