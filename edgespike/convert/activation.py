@@ -136,6 +136,12 @@ def levels_of_input(
         table = quantize_input(real.T, scale, low, high).T
         levels = table[np.arange(channels), np.minimum(counts, saturation)]
         return input_spec(events, saturation, table), LevelInput(low, high), scale, levels
+    given = network.layers[0].levels
+    if given is not None:
+        scale = np.full(channels, given.scale)
+        real = grid.astype(np.float64) * layout.multiply + layout.add
+        levels = quantize_input(real, scale, given.low, given.high)
+        return InputSpec(), LevelInput(given.low, given.high), scale, levels
     known = grid if grid.dtype != np.uint8 else np.concatenate([grid, full_range(grid)])
     scale, low, high = input_scale((known * layout.multiply + layout.add).reshape(-1, channels))
     levels = quantize_input(grid.astype(np.float64) * layout.multiply + layout.add, scale, low, high)

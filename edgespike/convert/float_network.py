@@ -48,7 +48,8 @@ class FloatNetwork:
             ModelError: it did not.
         """
         before, after = (self.outputs(session, x[:8]) for session in (self.original, self.layers))
-        if not np.allclose(before, after, rtol=1e-3, atol=1e-3 * np.abs(before).max(), equal_nan=True):
+        near = 0.1 if self.network.is_quantized else 1e-3  # onnxruntime itself rounds it in several ways
+        if not np.allclose(before, after, rtol=near, atol=near * np.abs(before).max(), equal_nan=True):
             raise ModelError(
                 "onnxslim changed what the network computes",
                 "install another version of onnxslim, and report this",

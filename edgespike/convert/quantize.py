@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from edgespike.convert.bounds import worst_accumulator
 from edgespike.convert.dense import State, apply, evaluate, level_range
 from edgespike.convert.float_network import FloatNetwork
+from edgespike.convert.given_levels import level_limits, shifted_steps, weight_grid
 from edgespike.convert.level_table import is_scalable, level_table, table_of_levels
 from edgespike.errors import ModelError
 from edgespike.graph import (
@@ -45,7 +46,9 @@ from edgespike.importers.network import (
     Dense,
     Float,
     Layer,
+    Levels,
     Link,
+    Map,
     MaxPool,
     Network,
     Scale,
@@ -281,9 +284,12 @@ class Quantizer:
         bias = np.zeros(layer.shape, np.int32)
         common = reduce(math.gcd, pool.divisor.ravel().tolist())
         unit = self.scales[link.source] / common
+        if layer.levels is not None:
+            return self.given_pool(layer, layer.levels, connection, unit, pool.divisor // common)
         if self.is_last(number) and layer.is_linear and (pool.divisor == common).all():
             return Population(layer.name, layer.shape, Accumulator(), bias, None), [connection], unit
-        lowest, highest = (float(limit * common) for limit in level_range(self.populations[link.source]))
+        limits = level_range(self.populations[link.source])
+        lowest, highest = (limit * common * pool.gain for limit in limits)
         factor = 1
         if highest - lowest > POOL_LEVELS:
             lowest = max(lowest, float((statistics.values / unit).min(initial=0.0)))
@@ -300,12 +306,28 @@ class Quantizer:
             unit * factor,
         )
 
+    def given_pool(
+        self, layer: Layer, levels: Levels, connection: SumPool, unit: Float, parts: NDArray[np.int64]
+    ) -> tuple[Population, list[Connection], Float]:
+        """A sum pool that brings its levels; ``unit``: real value of one in a sum, divided by ``parts``."""
+        (link,) = layer.links
+        scale, (low, high) = np.full(layer.shape[2], levels.scale), level_limits(layer)
+        most = max(map(abs, level_range(self.populations[link.source])))
+        worst = most * connection.kernel[0] * connection.kernel[1]
+        step, shift = shifted_steps(scale * parts[:, :, None], np.broadcast_to(unit, layer.shape), worst)
+        step = step[0, 0] if (step == step[0, 0]).all() else step.ravel()
+        zero = np.zeros(layer.shape, np.int32)
+        neuron = Activation(step, low, high, shift)
+        return Population(layer.name, layer.shape, neuron, zero, zero), [connection], scale
+
     def weighted(
         self, layer: Layer, statistics: Statistics, number: int
     ) -> tuple[Population, list[Connection], Float]:
         """Dense, convolution and one-to-one links into one population."""
         if layer.function is not None and self.reads_levels(layer):
             return self.function_of_levels(layer, statistics, number)
+        if layer.levels is not None and layer.function is None:
+            return self.given(layer, layer.levels, number)
         least = np.max([self.least_unit(link) for link in layer.links], axis=0)
         least = np.maximum(least, np.abs(layer.bias).max(axis=(0, 1)) / ACCUMULATOR_LIMIT)
         neuron: Activation | Accumulator
@@ -313,8 +335,8 @@ class Quantizer:
             scale = unit = np.full(layer.shape[2], float(least.max()) or 1.0)
             neuron = Accumulator()
         elif layer.function is not None:
-            balance = 0.0 if number in self.scored() or not is_scalable(layer) else CHANNEL_BALANCE
-            scale, low, high = level_scale(statistics.values, self.levels, balance)
+            balance = CHANNEL_BALANCE if is_scalable(layer) else 0.0
+            scale, low, high = self.function_levels(layer, statistics, number, balance)
             grid = level_table(layer, statistics.before, scale, low, high, least)
             step = whole_steps(grid.distance, least)
             unit = grid.distance / step
@@ -332,9 +354,36 @@ class Quantizer:
             mean = self.states[link.source].mean(axis=0, dtype=np.float64)
             arriving += apply(connection, mean[None], layer.shape)[0] * unit
         error = (statistics.mean - layer.bias - arriving).mean(axis=(0, 1))
+        if self.network.is_quantized:
+            error = np.zeros_like(error)  # its bias was fitted to its levels
         initial = np.rint((layer.bias + error) / unit).astype(np.int32)
         zero = None if isinstance(neuron, Accumulator) else np.zeros_like(initial)
         return Population(layer.name, layer.shape, neuron, initial, zero), connections, scale
+
+    def given(self, layer: Layer, levels: Levels, number: int) -> tuple[Population, list[Connection], Float]:
+        """A layer that brings its levels, and integer weights where they can be found again."""
+        scale, (low, high) = np.full(layer.shape[2], levels.scale), level_limits(layer)
+        unit = np.max([self.least_unit(link) for link in layer.links], axis=0)
+        if len(layer.links) == 1:
+            grid = weight_grid(by_target(layer.links[0].map, self.real_weights(layer.links[0])))
+            unit = np.where(grid > 0, grid, unit)
+        unit = np.where(unit > 0, unit, scale / 256)
+        unit = np.maximum(unit, np.abs(layer.bias).max(axis=(0, 1)) / ACCUMULATOR_LIMIT)
+        connections = [self.integer_weights(link, unit) for link in layer.links]
+        initial = np.rint(layer.bias / unit).astype(np.int32)
+        neuron = Activation(np.ones(layer.shape[2], np.int32), low, high)
+        population = Population(layer.name, layer.shape, neuron, initial, np.zeros_like(initial))
+        worst = self.worst(layer, population, connections, number)
+        step, shift = shifted_steps(scale, unit, worst)
+        return replace(population, neuron=Activation(step, low, high, shift)), connections, scale
+
+    def worst(self, layer: Layer, population: Population, connections: list[Connection], number: int) -> int:
+        """The greatest accumulator that a population can have."""
+        projections = [
+            (Projection(link.source, number, connection), self.populations[link.source])
+            for link, connection in zip(layer.links, connections, strict=True)
+        ]
+        return worst_accumulator(population, projections)
 
     def reads_levels(self, layer: Layer) -> bool:
         """Whether a function's argument is one level of another population, of which there are few."""
@@ -351,8 +400,7 @@ class Quantizer:
         (link,) = layer.links
         source = level_range(self.populations[link.source])
         real = np.arange(source[0], source[1] + 1)[:, None] * self.real_weights(link) + layer.bias[0, 0]
-        balance = 0.0 if number in self.scored() else CHANNEL_BALANCE
-        scale, low, high = level_scale(statistics.values, self.levels, balance)
+        scale, low, high = self.function_levels(layer, statistics, number, CHANNEL_BALANCE)
         table = table_of_levels(layer, real, source, scale, low, high)
         ones = np.ones(layer.shape[2])
         zero = np.zeros(layer.shape, np.int32)
@@ -362,6 +410,14 @@ class Quantizer:
             [OneToOne(ones.astype(np.int16))],
             scale,
         )
+
+    def function_levels(
+        self, layer: Layer, statistics: Statistics, number: int, balance: float
+    ) -> tuple[Float, int, int]:
+        """Real value of a level by channel, least and greatest level: given, or chosen on the samples."""
+        if layer.levels is not None:
+            return np.full(layer.shape[2], layer.levels.scale), *level_limits(layer)
+        return level_scale(statistics.values, self.levels, 0.0 if number in self.scored() else balance)
 
     def scored(self) -> set[int]:
         """Layers whose levels are scores, directly or through pools, so that their channels share a scale."""
@@ -409,6 +465,14 @@ class Quantizer:
         return ConvolutionWeights(
             weight, geometry.stride, geometry.dilation, geometry.padding, geometry.groups
         )
+
+
+def by_target(link: Map, weight: Float) -> Float:
+    """Weights (connections, target channels)."""
+    if isinstance(link, Convolution):
+        by_group = weight.reshape(link.groups, -1, weight.shape[3])
+        return by_group.transpose(1, 0, 2).reshape(by_group.shape[1], -1)
+    return weight.reshape(-1, weight.shape[-1])
 
 
 def whole_steps(distance: Float, least: Float) -> NDArray[np.int32]:

@@ -8,7 +8,7 @@ the spiking graph. Real values are float64.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -60,6 +60,11 @@ class AveragePool:
     dilation: tuple[int, int]
     divisor: NDArray[np.int64]
 
+    @property
+    def gain(self) -> float:
+        """How many times a source's value the result may be: 1 for a mean."""
+        return max(1.0, self.kernel[0] * self.kernel[1] / float(self.divisor.max()))
+
 
 @dataclass(frozen=True)
 class MaxPool:
@@ -108,11 +113,21 @@ class Probe:
 
 
 @dataclass(frozen=True)
+class Levels:
+    """Levels that a quantized network brings along: ``low`` to ``high``, worth ``scale`` each."""
+
+    scale: float
+    low: int
+    high: int
+
+
+@dataclass(frozen=True)
 class Layer:
     """``clip(function(sum of links + bias), minimum, maximum)``; most have no function.
 
     ``bias`` is an array of ``shape``. A max pool or an average pool is the only link of
     its layer and has no bias. Layer 0 is the input: no links, and its ``bias`` is 0.
+    ``levels`` are given by networks that were quantized before; the clip is then within them.
     ``probe`` is before the function and the clip. A max pool's clip is its source's too.
     """
 
@@ -124,6 +139,7 @@ class Layer:
     minimum: float = -math.inf
     maximum: float = math.inf
     function: Function | None = None
+    levels: Levels | None = None
 
     @property
     def size(self) -> int:
@@ -134,6 +150,13 @@ class Layer:
     def is_linear(self) -> bool:
         """Whether it has no function and nothing is clipped."""
         return self.function is None and self.minimum == -math.inf and self.maximum == math.inf
+
+    def with_levels(self, levels: Levels) -> Layer:
+        """The layer with levels that are given, and clipped to what they can be."""
+        minimum, maximum = levels.low * levels.scale, levels.high * levels.scale
+        return replace(
+            self, levels=levels, minimum=max(minimum, self.minimum), maximum=min(maximum, self.maximum)
+        )
 
     def activated(self, values: NDArray[Any]) -> NDArray[Any]:
         """Function and clip of what the probe reads: (..., channels)."""
@@ -188,3 +211,8 @@ class Network:
     model: bytes
     original: bytes
     batch: int
+
+    @property
+    def is_quantized(self) -> bool:
+        """Whether some layer brings its levels along."""
+        return any(layer.levels is not None for layer in self.layers)

@@ -65,6 +65,7 @@ def load(path: Path) -> onnx.ModelProto:
             "keep the .onnx file and its weight files together",
             "external-data",
         ) from error
+    model.ir_version = max(model.ir_version, 4)  # older ones list weights as inputs; not all tools do
     try:
         onnx.checker.check_model(model)
         for tensor in model.graph.initializer:

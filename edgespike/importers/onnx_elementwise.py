@@ -50,7 +50,8 @@ def affine(net: Builder, node: Node, view: View, multiply: Float, add: Float) ->
         raise Refused("its constant differs from sample to sample")
     layer, rows = net.layers[view.layer], net.rows(view)
     order = np.argsort(rows.ravel())
-    if rows.size == layer.size and view.layer == 0 and view.sole and view.multiply is None:
+    at_input = view.layer == 0 and layer.levels is None
+    if rows.size == layer.size and at_input and view.sole and view.multiply is None:
         varied = [
             np.ptp(factor, axis=axis).any() or np.ptp(addend, axis=axis).any()
             for axis in range(1, len(shape))
@@ -226,6 +227,8 @@ def value_range(net: Builder, number: int) -> tuple[float, float]:
     layer = net.layers[number]
     if layer.links and isinstance(layer.links[0].map, MaxPool | AveragePool):
         lower, upper = value_range(net, layer.links[0].source)
+        if isinstance(layer.links[0].map, AveragePool):
+            lower, upper = lower * layer.links[0].map.gain, upper * layer.links[0].map.gain
         return max(layer.minimum, min(lower, 0.0)), min(layer.maximum, max(upper, 0.0))
     return layer.minimum, layer.maximum
 
@@ -275,6 +278,7 @@ def function_of(net: Builder, node: Node, inputs: Sequence[View | NDArray[Any] |
             constants.append(numpy_helper.from_array(for_channels(net, first, value), names[-1]))
     proto = onnx.NodeProto()
     proto.CopyFrom(node.proto)
+    proto.name = node.output
     proto.input[:] = names
     proto.output[:] = [node.output]
     pending = Pending(function.then(proto, constants))

@@ -27,7 +27,8 @@ from edgespike.importers.network import (
     Scale,
 )
 from edgespike.importers.onnx_elementwise import same
-from edgespike.importers.onnx_operators import OPERATORS, move
+from edgespike.importers.onnx_operators import OPERATORS, REFUSED, move
+from edgespike.importers.onnx_quantized import dequantize_linear, quantize_linear
 from edgespike.importers.onnx_views import Builder, Index, Node, Refused, View, check_size
 
 
@@ -53,7 +54,8 @@ def read_layers(
     values: dict[str, View | NDArray[Any]] = {t.name: numpy_helper.to_array(t) for t in graph.initializer}
     values[source.name] = View(0, np.arange(math.prod(shape)).reshape(shape), source.name)
     opsets = tuple((entry.domain, entry.version) for entry in model.opset_import)
-    net = Builder([layer], uses, values, opsets)
+    tensors = {name for node in graph.node for name in node.output} | {source.name}
+    net = Builder([layer], uses, values, opsets, tensors)
     read_nodes(net, model)
     output = net.values.get(result.name)
     if not isinstance(output, View):
@@ -87,7 +89,7 @@ def read_nodes(net: Builder, model: onnx.ModelProto) -> None:
             if all(isinstance(net.values.get(name), np.ndarray) for name in known):
                 net.values[node.output] = folded(net, proto, model)
             elif node.op not in OPERATORS:
-                raise Refused("unsupported operator")
+                raise Refused(REFUSED.get(node.op, "unsupported operator"))
             else:
                 check_transform(net, node)
                 net.values[node.output] = OPERATORS[node.op](net, node)
@@ -107,7 +109,7 @@ def check_transform(net: Builder, node: Node) -> None:
     """Refuses what computes with the probabilities of a softmax."""
     values = [net.values[name] for name in node.inputs if name]
     passed = any(isinstance(value, View) and value.transform != "none" for value in values)
-    if passed and OPERATORS[node.op] not in (move, same):
+    if passed and OPERATORS[node.op] not in (move, same, quantize_linear, dequantize_linear):
         raise Refused("it follows a softmax, which is supported at the end only")
 
 
@@ -188,7 +190,8 @@ def merged(layers: list[Layer]) -> list[Layer]:
         weighted = source.links and all(
             isinstance(link.map, Dense | Convolution | Scale) for link in source.links
         )
-        if layer.function is None or not weighted or readers[below] > 1 or source.function is not None:
+        kept = source.function is not None or source.levels is not None
+        if layer.function is None or not weighted or readers[below] > 1 or kept:
             continue
         function = layer.function
         if not source.is_linear:
@@ -258,5 +261,5 @@ def with_probes(model: onnx.ModelProto, tensors: list[str]) -> bytes:
     present = {value.name for value in result.graph.output}
     for name in dict.fromkeys(tensors):
         if name not in present:
-            result.graph.output.append(onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, None))
+            result.graph.output.append(onnx.ValueInfoProto(name=name))  # onnxruntime knows its type
     return bytes(result.SerializeToString())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,15 @@ from edgespike.importers.network import (
     MaxPool,
 )
 from edgespike.importers.onnx_elementwise import add, batch_normalization, clip, function, multiply, same
+from edgespike.importers.onnx_quantized import (
+    dequantize_linear,
+    integer_product,
+    quantize_linear,
+    quantized_convolution,
+    quantized_gemm,
+    quantized_softmax,
+    quantized_step,
+)
 from edgespike.importers.onnx_views import (
     Builder,
     Index,
@@ -198,13 +208,18 @@ class Window:
 
 
 def max_pool(net: Builder, node: Node) -> View:
-    """MaxPool; what is pending passes through it when it keeps the order and is the same for all pixels."""
+    """MaxPool."""
     view = net.view(node)
-    height, width, channels = net.grid(view)
+    height, width, _ = net.grid(view)
     window = Window.of(node, view, node.attributes["kernel_shape"])
-    target = window.target((height, width))
     if not window.counted((height, width), inside=True).all():
         raise Refused("a window lies in the padding only")
+    return greatest(net, node, view, window)
+
+
+def greatest(net: Builder, node: Node, view: View, window: Window) -> View:
+    """A layer of maxima. What is pending passes through it when it keeps the order, alike for all pixels."""
+    height, width, channels = net.grid(view)
     factor = addend = None
     pending = pending_grid(view, (height, width, channels))
     if pending is not None and (pending[0] > 0).all() and (pending[1] == pending[1][:1, :1]).all():
@@ -212,7 +227,7 @@ def max_pool(net: Builder, node: Node) -> View:
     elif pending is not None:
         view = net.own_layer(view)
     link = MaxPool(window.kernel, window.stride, window.padding, window.dilation)
-    return pooled(net, node, view, (*target, channels), link, factor, addend)
+    return pooled(net, node, view, (*window.target((height, width)), channels), link, factor, addend)
 
 
 def average_pool(net: Builder, node: Node) -> View:
@@ -226,16 +241,18 @@ def average_pool(net: Builder, node: Node) -> View:
     return averaged(net, node, view, window, divisor)
 
 
-def global_average_pool(net: Builder, node: Node) -> View:
-    """The mean over all space."""
+def global_pool(net: Builder, node: Node) -> View:
+    """GlobalAveragePool and GlobalMaxPool: over all space."""
     view = net.view(node)
     height, width, _ = net.grid(view)
     window = Window((height, width), (height, width))
+    if node.op == "GlobalMaxPool":
+        return greatest(net, node, view, window)
     return averaged(net, node, view, window, np.full((1, 1), height * width))
 
 
-def reduce_mean(net: Builder, node: Node) -> View:
-    """ReduceMean over axes of space, wherever they stand."""
+def reduce(net: Builder, node: Node) -> View:
+    """ReduceMean, ReduceSum and ReduceMax over axes of space, wherever they stand."""
     view = net.view(node)
     dimensions = view.index.ndim
     axes = node.attributes.get("axes")
@@ -246,8 +263,8 @@ def reduce_mean(net: Builder, node: Node) -> View:
     kept = [axis for axis in range(1, dimensions) if axis not in reduced]
     if dimensions not in (3, 4) or 0 in reduced or not reduced or not kept:
         raise Refused(
-            f"it takes the mean of a tensor of shape {view.index.shape} over axes {reduced or 'all'}; "
-            "means over one or two axes of space are supported"
+            f"it reduces a tensor of shape {view.index.shape} over axes {reduced or 'all'}; "
+            "one or two axes of space are supported"
         )
     channel = 1 if 1 in kept else kept[-1]
     space = [axis for axis in range(1, dimensions) if axis != channel]
@@ -256,8 +273,12 @@ def reduce_mean(net: Builder, node: Node) -> View:
     down = height if dimensions == 4 and space[0] in reduced else 1
     across = width if space[-1] in reduced else 1
     window = Window((down, across), (down, across))
-    divisor = np.full(window.target((height, width)), down * across)
-    result = averaged(net, node, view, window, divisor)
+    if node.op == "ReduceMax":
+        result = greatest(net, node, view, window)
+    else:
+        count = down * across if node.op == "ReduceMean" else 1
+        divisor = np.full(window.target((height, width)), count)
+        result = averaged(net, node, view, window, divisor)
     result = result.moved(lambda array: array.transpose(np.argsort([0, channel, *space])))
     if not node.attributes.get("keepdims", 1):
         result = result.moved(lambda array: array.squeeze(tuple(reduced)))
@@ -348,6 +369,24 @@ FUNCTIONS = (
     *("com.microsoft.FastGelu", "com.microsoft.Gelu", "com.microsoft.QuickGelu"),
 )
 
+# Why, and what to do, where a name alone does not say it.
+REFUSED = {
+    "ConvTranspose": "a transposed convolution; upsampling is not supported",
+    "DynamicQuantizeLinear": "it measures its scale on every sample: quantize with "
+    "onnxruntime.quantization.quantize_static, or convert the float network",
+    "GroupNormalization": "it measures every sample: train with batch normalization",
+    "InstanceNormalization": "it measures every sample: train with batch normalization",
+    "LayerNormalization": "it measures every sample: train with batch normalization",
+    "LSTM": "a recurrent layer; spiking recurrent networks come as NIR",
+    "GRU": "a recurrent layer; spiking recurrent networks come as NIR",
+    "RNN": "a recurrent layer; spiking recurrent networks come as NIR",
+    "LpPool": "a pool of powers: average or max pools are supported",
+    "Resize": "upsampling is not supported",
+    "Upsample": "upsampling is not supported",
+}
+
+QUANTIZED_STEPS = {"AveragePool": 1, "GlobalAveragePool": 1, "LeakyRelu": 1, "Sigmoid": 1, "Add": 2, "Mul": 2}
+
 OPERATORS: dict[str, Callable[[Builder, Node], View]] = {
     "Add": add,
     "AveragePool": average_pool,
@@ -359,7 +398,8 @@ OPERATORS: dict[str, Callable[[Builder, Node], View]] = {
     "Dropout": same,
     "Flatten": move,
     "Gemm": gemm,
-    "GlobalAveragePool": global_average_pool,
+    "GlobalAveragePool": global_pool,
+    "GlobalMaxPool": global_pool,
     "Identity": same,
     "LogSoftmax": softmax,
     "MatMul": matmul,
@@ -367,7 +407,9 @@ OPERATORS: dict[str, Callable[[Builder, Node], View]] = {
     "MaxPool": max_pool,
     "Min": clip,
     "Mul": multiply,
-    "ReduceMean": reduce_mean,
+    "ReduceMax": reduce,
+    "ReduceMean": reduce,
+    "ReduceSum": reduce,
     "Relu": clip,
     "Reshape": move,
     "Softmax": softmax,
@@ -377,4 +419,20 @@ OPERATORS: dict[str, Callable[[Builder, Node], View]] = {
     "Transpose": move,
     "Unsqueeze": move,
     **dict.fromkeys(FUNCTIONS, function),
+}
+
+# Quantized operators are steps on real numbers, which the table above has.
+OPERATORS |= {
+    "QuantizeLinear": quantize_linear,
+    "DequantizeLinear": dequantize_linear,
+    "QLinearConv": partial(quantized_convolution, OPERATORS),
+    "QLinearMatMul": partial(quantized_gemm, OPERATORS),
+    "com.microsoft.QGemm": partial(quantized_gemm, OPERATORS),
+    "com.microsoft.QLinearSoftmax": partial(quantized_softmax, OPERATORS),
+    "ConvInteger": partial(integer_product, "Conv", OPERATORS),
+    "MatMulInteger": partial(integer_product, "MatMul", OPERATORS),
+    **{
+        f"com.microsoft.QLinear{op}": partial(quantized_step, op, operands, OPERATORS)
+        for op, operands in QUANTIZED_STEPS.items()
+    },
 }

@@ -27,6 +27,7 @@ from edgespike.importers.network import (
     Dense,
     Float,
     Layer,
+    Levels,
     Link,
     Probe,
     Scale,
@@ -61,10 +62,14 @@ class Node:
 
 @dataclass(frozen=True)
 class Pending:
-    """A function that no layer computes yet. ``clip``: it is only this clip of this view."""
+    """A function that no layer computes yet.
+
+    ``clip``: it is only this clip of this view. ``levels``: its values are these.
+    """
 
     function: Function
     clip: tuple[View, float, float] | None = None
+    levels: Levels | None = None
 
 
 @dataclass(frozen=True)
@@ -109,6 +114,7 @@ class Builder:
     uses: Counter[str]
     values: dict[str, View | NDArray[Any]]
     opsets: tuple[tuple[str, int], ...]
+    tensors: set[str]  # that the model has
     input_map: Index | None = None
     computed: dict[tuple[int, str], int] = field(default_factory=dict)  # by layer and function's name
     exclusive: set[int] = field(default_factory=set)  # pools that alone read what they pool
@@ -261,9 +267,10 @@ class Builder:
         probe = replace(source.probe, minimum=source.minimum, maximum=source.maximum)
         link = Link(number, Scale(np.ones(source.shape[2])))
         function = pending.function
-        self.layers.append(
-            Layer(function.result, source.shape, (link,), np.zeros(source.shape), probe, function=function)
+        layer = Layer(
+            function.result, source.shape, (link,), np.zeros(source.shape), probe, function=function
         )
+        self.layers.append(layer if pending.levels is None else layer.with_levels(pending.levels))
         return len(self.layers) - 1
 
     def probe_at(self, tensor: str, view: View) -> View:
