@@ -156,6 +156,11 @@ class InferenceSession:
             return client
         raise UsageError(f"there is no backend {backend!r}", "choose cpu, reference or device")
 
+    @property
+    def model(self) -> bytes:
+        """The model file."""
+        return self._data
+
     def close(self) -> None:
         """Let go of a board. A closed session cannot be used again."""
         close = getattr(self.backend, "close", None)

@@ -24,6 +24,7 @@ VERBS = {
     "run": "Classify images or event recordings.",
     "eval": "Measure accuracy and cost on labelled data.",
     "stream": "Replay recordings in real time and classify as they come.",
+    "replay": "Compute a recorded stream again and compare.",
     "events": "Show what is in an event recording.",
     "convert-events": "Write an event recording in another format.",
     "verify": "Run a model's self-test on a board.",

@@ -15,6 +15,7 @@ from edgespike.cli.failure import about
 from edgespike.cli.samples import Sample
 from edgespike.errors import DataError
 from edgespike.events import rebase
+from edgespike.journal import BEGIN, END, SEND, JournalWriter
 from edgespike.link import DeviceClient, DeviceResult, LinkStatistics, Mode, Reason
 from edgespike.session import InferenceSession, Result
 from edgespike.sources import Source, pieces
@@ -30,11 +31,15 @@ Reply = tuple[int, Result]  # number of the recording, what the network said
 
 @dataclass(frozen=True)
 class Answer:
-    """A classification. ``delay_s``: seconds after its time; None where there is no pace."""
+    """A classification. ``delay_s``: seconds after its time; None where there is no pace.
+
+    ``number``: of the recording, or of the part of a live stream, since the player began.
+    """
 
     recording: Sample
     result: Result
     delay_s: float | None
+    number: int
 
 
 class Player:
@@ -48,9 +53,16 @@ class Player:
         session: the network.
         speed: of recordings; 1 is real time; infinity does not wait.
         live: a board is not waited for; what it gets too late is dropped and counted.
+        journal: keeps what the network is given.
     """
 
-    def __init__(self, session: InferenceSession, speed: float, live: bool = False) -> None:
+    def __init__(
+        self,
+        session: InferenceSession,
+        speed: float,
+        live: bool = False,
+        journal: JournalWriter | None = None,
+    ) -> None:
         self.session = session
         self.speed = speed
         self.paced = math.isfinite(speed)
@@ -60,6 +72,8 @@ class Player:
         self.lane: Lane = HereLane(session)
         if isinstance(board, DeviceClient):
             self.lane = BoardLane(session, board, live)
+        if journal:
+            self.lane = JournalLane(self.lane, journal)
         self._begun: dict[int, tuple[Sample, float]] = {}  # recordings and when they began
 
     def play(self, recordings: Iterable[Sample]) -> Iterator[Answer]:
@@ -127,7 +141,8 @@ class Player:
 
     def link(self) -> LinkStatistics | None:
         """How the link to a board does."""
-        return self.lane.client.statistics() if isinstance(self.lane, BoardLane) else None
+        board = self.session.backend
+        return board.statistics() if isinstance(board, DeviceClient) else None
 
     def _play_one(self, number: int, events: NDArray[Any], start: float) -> Iterator[Answer]:
         end_us = duration_us(events)
@@ -145,7 +160,7 @@ class Player:
         for number, result in replies:
             recording, start = self._begun[number]
             delay = time.perf_counter() - start - result.time_us / 1e6 / self.speed
-            yield Answer(recording, result, max(0.0, delay) if self.paced else None)
+            yield Answer(recording, result, max(0.0, delay) if self.paced else None, number)
 
 
 def duration_us(events: NDArray[Any]) -> int:
@@ -249,3 +264,30 @@ class BoardLane:
                 result = Result.from_scores(came.scores, time_us, int(closed), came.input_events, came.lost)
                 replies.append((came.sample, result))
         return replies
+
+
+class JournalLane:
+    """Another lane, whose calls are kept in a journal."""
+
+    def __init__(self, lane: Lane, journal: JournalWriter) -> None:
+        self.lane, self.journal = lane, journal
+        self.number = 0
+
+    def begin(self, number: int) -> None:
+        self.number = number
+        self.journal.add(BEGIN, number)
+        self.lane.begin(number)
+
+    def wait(self, due: float) -> list[Reply]:
+        return self.lane.wait(due)
+
+    def send(self, events: NDArray[Any], until_us: int, due: float) -> list[Reply]:
+        self.journal.add(SEND, self.number, until_us, events)
+        return self.lane.send(events, until_us, due)
+
+    def end(self) -> list[Reply]:
+        self.journal.add(END, self.number)
+        return self.lane.end()
+
+    def drain(self) -> list[Reply]:
+        return self.lane.drain()

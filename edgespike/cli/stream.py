@@ -21,6 +21,7 @@ from edgespike.cli.player import Answer, Player
 from edgespike.cli.samples import Sample, class_name, find_streams, other_sensor, require_events
 from edgespike.errors import UsageError
 from edgespike.events import CAUSES, EventFilter, FilterSettings, Sensor, smallest_sensor
+from edgespike.journal import JournalWriter
 from edgespike.session import InferenceSession
 from edgespike.sources import SOURCES, Source, is_source, open_source
 
@@ -46,6 +47,12 @@ def factor(text: str) -> float:
     "--every", type=duration, metavar="TIME", help="A result each TIME, for networks without windows."
 )
 @click.option("--for", "seconds", type=duration, metavar="TIME", help="Listen to a live source for so long.")
+@click.option(
+    "--record",
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="Keep model, events and results for `edgespike replay`.",
+)
 @filter_options
 @runner_options
 @json_option
@@ -57,6 +64,7 @@ def command(
     live: bool,
     every: float | None,
     seconds: float | None,
+    record: Path | None,
     filters: FilterSettings,
     runner: Runner,
     as_json: bool,
@@ -83,12 +91,15 @@ def command(
             raise UsageError("--live is for boards", "add --port, or leave out --live")
     with ExitStack() as stack:
         session = stack.enter_context(runner.open(model))
+        journal = JournalWriter(record, session.model) if record else None
+        if journal:
+            stack.callback(journal.discard)  # unless it was closed
         if listening:
             require_events(session)
             every_us = result_time(session, every)
             heard = stack.enter_context(open_source(source))
             chain = Filters(filters, heard.sensor, session)
-            player = Player(session, 1.0, live=not heard.waits)
+            player = Player(session, 1.0, not heard.waits, journal)
             answers = player.listen(heard, every_us, seconds or math.inf, chain)
         else:
             heard = None
@@ -96,9 +107,9 @@ def command(
             recordings = find_streams(
                 existing(source), session, None if filters.is_empty else chain.of_recording
             )
-            player = Player(session, speed or 1.0, live)
+            player = Player(session, speed or 1.0, live, journal)
             answers = player.play(rounds(recordings, 1 if loop is None else loop))
-        report(session, player, answers, heard, chain, as_json)
+        report(session, player, answers, heard, chain, journal, as_json)
 
 
 class Filters:
@@ -180,6 +191,7 @@ def report(
     answers: Iterator[Answer],
     heard: Source | None,
     filters: Filters,
+    journal: JournalWriter | None,
     as_json: bool,
 ) -> None:
     """Prints answers as they come, and at the end the summary, however it ends."""
@@ -190,12 +202,16 @@ def report(
         for answer in answers:
             tally.add(answer)
             line = describe(session, answer)
+            if journal:
+                journal.add_result({"sample": answer.number, **line})
             print_json(line) if as_json else print_line(line)
     except KeyboardInterrupt:
         if heard is None:
             raise
     finally:
         summary = summarize(player, tally, heard, filters.removed)
+        if journal:
+            journal.close(summary)
         print_json(summary) if as_json else print_summary(summary)
 
 

@@ -146,6 +146,12 @@ def test_convert(cli: Any, network: Path, images: Path, tmp_path: Path) -> None:
     assert value["flash"] == (tmp_path / "out.esg").stat().st_size
 
 
+def test_replay(cli: Any, event_model: Path, recordings: Path, tmp_path: Path) -> None:
+    path = tmp_path / "a.journal"
+    cli("stream", event_model, recordings, "--speed", "max", "--record", path)
+    assert check(cli("replay", path, "--json").out, "replay")["equal"] == 4
+
+
 def test_events(cli: Any, recordings: Path, tmp_path: Path) -> None:
     for line in cli("events", recordings, "--json").out.splitlines(keepends=True):
         assert check(line, "events")["events"] == 200
