@@ -546,7 +546,7 @@ static bool table_is_valid(es_span parameters, const es_population *population)
         !contains(parameters, population->table_offset, (uint64_t)entries * population->level_bytes))
         return false;
     for (uint32_t i = 0; i < entries; i++)
-        if ((population->level_bytes == 1 ? table[i] : ((const uint16_t *)(const void *)table)[i]) > most)
+        if (es_stored_level(table, population->level_bytes, i) > most)
             return false;
     return true;
 }

@@ -76,7 +76,7 @@ uint32_t es_level(const es_model *model, const es_population *population, uint32
     place = steps_from(population->index_min, population->index_min + population->table_count - 1, shifted, step);
     if (population->flags & ES_FLAG_TABLE_BY_CHANNEL)
         place += channel * population->table_count;
-    return population->level_bytes == 1 ? table[place] : ((const uint16_t *)(const void *)table)[place];
+    return es_stored_level(table, population->level_bytes, place);
 }
 
 static void activation_levels(const es_work *work, const es_group *group, uint16_t *now)

@@ -1,7 +1,6 @@
 /* Calls of the C interface with arguments that it must refuse, and the small
  * functions. Takes the model of the documented example: 9 inputs, 3 scores. */
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "edgespike.h"
@@ -14,11 +13,13 @@
         }                                                         \
     } while (0)
 
+static uint8_t file[65536] __attribute__((aligned(ES_ALIGNMENT)));
+static uint8_t arena[65536] __attribute__((aligned(ES_ALIGNMENT)));
+
 int main(int argc, char **argv)
 {
-    uint8_t *file = malloc(65536), *arena = malloc(65536);
     FILE *stream = fopen(argv[argc - 1], "rb");
-    size_t size = fread(file, 1, 65536, stream), used;
+    size_t size = fread(file, 1, sizeof file, stream), used;
     uint32_t arena_size, shape[3];
     uint64_t events, synops;
     int32_t scores[9];
@@ -61,7 +62,5 @@ int main(int argc, char **argv)
     REQUIRE(strcmp(es_error_message(ES_ERR_CRC), "the model file is corrupted (checksum mismatch)") == 0);
     REQUIRE(strcmp(es_error_message(1000), "unknown error") == 0);
     REQUIRE(es_error_message(ES_OK)[0] != 0 && es_error_message(ES_WINDOW)[0] != 0);
-    free(file);
-    free(arena);
     return 0;
 }

@@ -26,6 +26,7 @@ Need = Callable[[object, str], None]
 C99 = ["-x", "c", "-std=c99", "-Wall", "-Wextra", "-Wpedantic", "-Wconversion", "-Wshadow", "-Werror"]
 CPP = ["-x", "c++", "-std=c++17", "-Wall", "-Wextra", "-Werror"]
 CPUS = ["cortex-m0", "cortex-m3", "cortex-m4", "cortex-m7", "cortex-m55"]
+LINUX = {"aarch64-linux-gnu": "qemu-aarch64", "arm-linux-gnueabihf": "qemu-arm"}
 MODELS = [("levels", 3), ("levels", 8), ("spikes", 1)]
 
 # Everything where QEMU's mps2-an386 has memory; newlib's start code talks to QEMU.
@@ -148,6 +149,23 @@ def test_the_example_prints_the_scores(
     program = tmp_path / "example"
     run("g++" if standard is CPP else gcc, *standard, "-O1", *sources, "-o", program)
     assert [int(line) for line in run(program).splitlines()] == scores
+
+
+@pytest.mark.parametrize("machine", LINUX)
+@pytest.mark.parametrize("standard", [C99, CPP], ids=["c99", "c++17"])
+def test_the_example_on_linux_boards(
+    need: Need, model: tuple[Path, list[int]], machine: str, standard: list[str], tmp_path: Path
+) -> None:
+    """Without a warning, and the same scores, under QEMU's user mode."""
+    compiler = f"{machine}-{'g++' if standard is CPP else 'gcc'}"
+    for program in (compiler, LINUX[machine]):
+        need(shutil.which(program), f"{program} is not installed (apt install g++-{machine} qemu-user)")
+    path, scores = model
+    out = export_c(path, tmp_path / "out").folder
+    sources = [out / name for name in ("edgespike.c", "model.c", "example.c")]
+    run(compiler, *standard, "-O2", "-static", *sources, "-o", tmp_path / "example")
+    printed = run(LINUX[machine], tmp_path / "example")
+    assert [int(line) for line in printed.splitlines()] == scores
 
 
 def test_the_example_of_a_model_without_self_test(gcc: str, tmp_path: Path) -> None:

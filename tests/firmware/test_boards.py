@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from golden_vectors import FILES, golden_vector
 from numpy.typing import NDArray
 from random_graphs import random_events, random_graph
 
@@ -104,6 +105,25 @@ def test_a_board_gives_the_bits_of_the_reference(
     expected = history(ReferenceNetwork(graph), events)
     assert history(board, events) == expected
     assert history(board, events) == expected  # also after a reset
+
+
+def test_a_board_gives_the_bits_of_the_golden_vectors(board: DeviceClient) -> None:
+    """All that fit; only the two boards with the least memory have not room for all."""
+    board.hello()
+    passed = 0
+    for path in FILES:
+        vector = golden_vector(path)
+        try:
+            board.upload(vector.data)
+        except BudgetError:
+            continue
+        board.clear_stats()
+        assert board.push(vector.events) == (len(vector.events), False)
+        board.finish()
+        assert board.output().tolist() == vector.scores
+        assert board.stats()["populations"] == vector.populations
+        passed += 1
+    assert passed >= (4 if board.info.arena_capacity < 1 << 14 else len(FILES))
 
 
 def test_what_does_not_fit_is_refused_before_it_is_sent(

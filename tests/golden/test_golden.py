@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import zlib
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
+from golden_vectors import FILES, golden_vector
 
-from edgespike import InferenceSession, _core
+from edgespike import _core
+from edgespike.link import connect
 from edgespike.modelfile import decode_model, encode_model
-from edgespike.reference import ReferenceNetwork
-
-FILES = sorted(Path(__file__).parent.glob("*.esg"))
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
@@ -20,20 +22,34 @@ def test_golden_models(path: Path) -> None:
     graph = decode_model(data)
     assert encode_model(graph) == data
     assert graph.self_test is not None
-    reference = ReferenceNetwork(graph)
-    reference.push(graph.self_test.events)
-    reference.finish()
-    assert zlib.crc32(reference.output().astype("<i4").tobytes()) == graph.self_test.digest
+    scores = np.array(golden_vector(path).scores, "<i4")
+    assert zlib.crc32(scores.tobytes()) == graph.self_test.digest
     model = _core.Model(data)
     for plan in ("streaming", "one-shot"):
         if model.arena_size(plan) is not None:
             _core.Network(model, plan).self_test()
 
 
+def emulated(data: bytes) -> Any:
+    client = connect("emulated")
+    client.upload(data)
+    return client
+
+
+@pytest.mark.parametrize(
+    "make", [lambda data: _core.Network(_core.Model(data)), emulated], ids=["cpu", "emulated"]
+)
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
-def test_a_board_passes_their_self_tests(path: Path) -> None:
-    """A board runs the self-test of an uploaded model before it takes it."""
-    InferenceSession(path, "device", port="emulated").close()
+def test_cpu_and_emulated_board_give_the_bits_of_the_reference(
+    path: Path, make: Callable[[bytes], Any]
+) -> None:
+    """Other processors and boards: core/test_processors.py, firmware/test_boards.py."""
+    vector = golden_vector(path)
+    network = make(vector.data)
+    assert network.push(vector.events) == (len(vector.events), False)
+    network.finish()
+    assert network.output().tolist() == vector.scores
+    assert network.stats()["populations"] == vector.populations
 
 
 def test_there_are_golden_models() -> None:

@@ -1,4 +1,4 @@
-"""The device loop under the sanitizers, fed with what is almost right (fuzz_device.c)."""
+"""The device loop under the sanitizers: near-good frames (fuzz_device.c), damaged streams (fuzz_stream.c)."""
 
 from __future__ import annotations
 
@@ -22,16 +22,22 @@ FLAGS = ["-std=c99", "-O2", "-g", "-fsanitize=address,undefined", "-fno-sanitize
 
 
 @pytest.fixture(scope="module")
-def fuzz_device(tmp_path_factory: pytest.TempPathFactory, need: Callable[[object, str], None]) -> Path:
-    """The built program."""
+def build(
+    tmp_path_factory: pytest.TempPathFactory, need: Callable[[object, str], None]
+) -> Callable[[str], Path]:
+    """``build(name)`` compiles a harness of this folder with the core."""
     compiler = shutil.which("gcc") or shutil.which("clang")
     need(compiler, "no C compiler is installed (apt install gcc)")
-    program = tmp_path_factory.mktemp("fuzz") / "fuzz_device"
+    folder = tmp_path_factory.mktemp("fuzz")
     core = ROOT / "edgespike" / "core"
-    sources = [str(Path(__file__).with_name("fuzz_device.c")), *map(str, sorted(core.glob("*.c")))]
-    command = [str(compiler), *FLAGS, "-D_POSIX_C_SOURCE=200112L", f"-I{core}", "-o", str(program), *sources]
-    subprocess.run(command, check=True)
-    return program
+
+    def built(name: str) -> Path:
+        sources = [str(Path(__file__).with_name(f"{name}.c")), *map(str, sorted(core.glob("*.c")))]
+        command = [str(compiler), *FLAGS, "-D_POSIX_C_SOURCE=200112L", f"-I{core}", "-o", str(folder / name)]
+        subprocess.run([*command, *sources], check=True)
+        return folder / name
+
+    return built
 
 
 def small_models(folder: Path) -> list[str]:
@@ -52,9 +58,20 @@ def small_models(folder: Path) -> list[str]:
     return paths
 
 
-def test_any_bytes_keep_the_promises(fuzz_device: Path, tmp_path: Path) -> None:
-    rounds = int(os.environ.get("EDGESPIKE_FUZZ_ROUNDS", "1000"))
-    command = [str(fuzz_device), "1", str(rounds), *small_models(tmp_path)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=1200)
+def run(*command: object) -> str:
+    done = subprocess.run([str(part) for part in command], capture_output=True, text=True, timeout=1200)
     assert done.returncode == 0, done.stderr[-3000:]
-    assert done.stdout == f"{rounds} rounds\n"
+    return done.stdout
+
+
+def test_any_frames_keep_the_promises(build: Callable[[str], Path], tmp_path: Path) -> None:
+    rounds = int(os.environ.get("EDGESPIKE_FUZZ_ROUNDS", "1000"))
+    assert run(build("fuzz_device"), 1, rounds, *small_models(tmp_path)) == f"{rounds} rounds\n"
+
+
+def test_any_bytes_keep_the_promises(build: Callable[[str], Path], tmp_path: Path) -> None:
+    streams = int(os.environ.get("EDGESPIKE_FUZZ_STREAMS", "10000"))
+    models = [path for path in small_models(tmp_path) if Path(path).stat().st_size < 2500]
+    printed = run(build("fuzz_stream"), 1, streams, *models)
+    assert printed.startswith(f"{streams} streams, ")
+    assert int(printed.split()[2]) > streams / 4
