@@ -56,6 +56,7 @@ BOARDS = (
     Board("mps3-an547", "cortex-m55", 32_000_000, 512 * KB, 4608 * KB, 2 * MB, 2 * MB, 16 * KB, 1024, 921600),
     Board("netduinoplus2", "cortex-m4", 168_000_000, MB, 128 * KB, 64 * KB, 44 * KB, 4 * KB, 1024, 921600),
     Board("stm32vldiscovery", "cortex-m3", 24_000_000, 128 * KB, 8 * KB, 2816, 1536, 1920, 128, 921600),
+    Board("pico", "cortex-m0plus", 125_000_000, 2 * MB, 264 * KB, 144 * KB, 88 * KB, 4 * KB, 1024, 921600),
     Board("microbit", "cortex-m0", 16_000_000, 256 * KB, 16 * KB, 7 * KB, 4 * KB, 2176, 256, 115200),
 )
 

@@ -25,4 +25,8 @@ uint32_t board_boot_epoch(void);
 /* main.c: takes received bytes; call it from the receive interrupt. */
 void bytes_received(const uint8_t *bytes, size_t count);
 
+/* main.c: counts a byte that the UART lost because the one before was not taken in time. Also
+ * from the receive interrupt. */
+void byte_lost(void);
+
 #endif

@@ -33,6 +33,11 @@ void bytes_received(const uint8_t *bytes, size_t count)
     es_device_receive(&device, bytes, count);
 }
 
+void byte_lost(void)
+{
+    device.dropped++;
+}
+
 int main(void)
 {
     const es_device_config config = {

@@ -6,6 +6,7 @@ A test that needs what a machine lacks is skipped with its reason. In CI (enviro
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import shutil
 import subprocess
@@ -13,6 +14,7 @@ import sys
 from collections.abc import Callable, Generator
 from importlib.machinery import PathFinder
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 from hypothesis import settings
@@ -75,6 +77,17 @@ def firmware(qemu: str, arm_gcc: str) -> Path:
     """The firmware for QEMU's Cortex-M4 board, built from source."""
     subprocess.run(["make", "--silent", "-C", str(ROOT / "firmware")], check=True)
     return ROOT / "firmware" / "build" / "mps2-an386" / "edgespike.elf"
+
+
+@pytest.fixture(scope="session")
+def size_tool() -> ModuleType:
+    """tools/size.py as a module."""
+    spec = importlib.util.spec_from_file_location("size_tool", ROOT / "tools" / "size.py")
+    assert spec and spec.loader
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    return module
 
 
 def _fail_if_skipped(report: pytest.TestReport | pytest.CollectReport) -> None:

@@ -11,7 +11,7 @@ typedef struct uart_registers {
 } uart_registers;
 
 enum { LEAST_DIVIDER = 16, GREATEST_DIVIDER = (1 << 20) - 1 };
-enum { STATE_SEND_FULL = 1, STATE_RECEIVE_FULL = 2 };
+enum { STATE_SEND_FULL = 1, STATE_RECEIVE_FULL = 2, STATE_RECEIVE_OVERRUN = 8 };
 enum { CONTROL_SEND = 1, CONTROL_RECEIVE = 2, CONTROL_RECEIVE_INTERRUPT = 8 };
 enum { INTERRUPT_RECEIVED = 2 };
 
@@ -27,6 +27,10 @@ void uart_start(void)
 void uart_received(void)
 {
     uart->interrupt = INTERRUPT_RECEIVED;
+    if (uart->state & STATE_RECEIVE_OVERRUN) {
+        uart->state = STATE_RECEIVE_OVERRUN; /* writing 1 clears it */
+        byte_lost();
+    }
     while (uart->state & STATE_RECEIVE_FULL) {
         uint8_t byte = (uint8_t)uart->data;
         bytes_received(&byte, 1);

@@ -30,6 +30,8 @@ void usart_received(void)
 
     while ((status = usart->status) & (STATUS_RECEIVED | STATUS_OVERRUN)) {
         uint8_t byte = (uint8_t)usart->data;
+        if (status & STATUS_OVERRUN)
+            byte_lost();
         if (status & STATUS_RECEIVED)
             bytes_received(&byte, 1);
     }

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
 import subprocess
@@ -21,14 +20,9 @@ ENVIRONMENT = {**os.environ, "PYTHONPATH": str(Path(edgespike.__file__).parents[
 
 
 @pytest.fixture(scope="module")
-def size() -> Any:
+def size(size_tool: Any) -> Any:
     """The tool as a module."""
-    spec = importlib.util.spec_from_file_location("size_tool", TOOL)
-    assert spec and spec.loader
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
+    return size_tool
 
 
 @pytest.fixture(scope="module")

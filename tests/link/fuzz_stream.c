@@ -289,6 +289,7 @@ static void restart(board *b)
 {
     memset(&b->reader, 0, sizeof b->reader);
     es_frame_reader_init(&b->reader, b->sent, sizeof b->sent);
+    b->baud = b->config.baud;
     REQUIRE(es_device_init(&b->device, &b->config) == ES_OK);
 }
 

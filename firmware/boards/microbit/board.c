@@ -11,12 +11,14 @@
 enum { CLOCK_TASK_CRYSTAL = 0x000 / 4, CLOCK_EVENT_CRYSTAL = 0x100 / 4 };
 enum { UART_TASK_RECEIVE = 0x000 / 4, UART_TASK_SEND = 0x008 / 4 };
 enum { UART_EVENT_RECEIVED = 0x108 / 4, UART_EVENT_SENT = 0x11C / 4, UART_SET_INTERRUPTS = 0x304 / 4 };
-enum { UART_ENABLE = 0x500 / 4, UART_SEND_PIN = 0x50C / 4, UART_RECEIVE_PIN = 0x514 / 4 };
+enum { UART_ERRORS = 0x480 / 4, UART_ENABLE = 0x500 / 4 };
+enum { UART_SEND_PIN = 0x50C / 4, UART_RECEIVE_PIN = 0x514 / 4 };
 enum { UART_RECEIVED = 0x518 / 4, UART_SEND = 0x51C / 4, UART_BAUD = 0x524 / 4 };
 enum { TIMER_TASK_START = 0x000 / 4, TIMER_TASK_CAPTURE = 0x040 / 4 };
 enum { TIMER_BITS = 0x508 / 4, TIMER_PRESCALER = 0x510 / 4, TIMER_CAPTURED = 0x540 / 4 };
 enum { PORT_SET = 0x508 / 4, PORT_SET_OUTPUTS = 0x518 / 4, PORT_PINS = 0x700 / 4 };
 
+enum { UART_OVERRUN = 1 };
 enum { UART_ON = 4, UART_RECEIVED_INTERRUPT = 1 << 2, UART_115200 = 0x01D7E000 };
 enum { TIMER_32_BITS = 3, TIMER_MICROSECONDS = 4 /* 16 MHz / 2^4 */ };
 
@@ -28,6 +30,10 @@ static volatile uint32_t *const port = (volatile uint32_t *)0x50000000u;
 /* Cleared before the byte is taken, which sets it again if there is another one. */
 static void uart_received(void)
 {
+    if (uart[UART_ERRORS] & UART_OVERRUN) {
+        uart[UART_ERRORS] = UART_OVERRUN; /* writing 1 clears it */
+        byte_lost();
+    }
     while (uart[UART_EVENT_RECEIVED]) {
         uart[UART_EVENT_RECEIVED] = 0;
         uint8_t byte = (uint8_t)uart[UART_RECEIVED];
