@@ -9,14 +9,24 @@ from typing import Any
 import click
 
 from edgespike.cli.conversion import describe, show
-from edgespike.cli.options import INPUT_FILE, duration, json_option, sensor
+from edgespike.cli.options import INPUT_FILE, duration, input_shape, json_option, sensor
 from edgespike.cli.output import print_json, progress
 from edgespike.convert import EventOptions, load_calibration
 from edgespike.errors import UsageError
 from edgespike.modelfile import write_model, write_whole
 
 HDF5 = b"\x89HDF\r\n\x1a\n"  # NIR files are HDF5
-ONNX_OPTIONS = ("levels", "sensor", "slices", "polarities", "saturation", "event_scale", "tick")
+ONNX_OPTIONS = (
+    "levels",
+    "shape",
+    "scores",
+    "sensor",
+    "slices",
+    "polarities",
+    "saturation",
+    "event_scale",
+    "tick",
+)
 NIR_OPTIONS = (
     "framework",
     "dt",
@@ -74,6 +84,13 @@ class Grouped(click.Command):
     metavar="N",
     help="ONNX: Levels of an activation, 255 or 15.  [default: 255]",
 )
+@click.option(
+    "--shape",
+    type=input_shape,
+    metavar="NAME=1,3,32,32",
+    help="ONNX: Size of the input, where the file leaves it open.",
+)
+@click.option("--scores", metavar="NAME", help="ONNX: The output to convert, where there are several.")
 @click.option("--sensor", type=sensor, metavar="WxH", help="Events: Size of the sensor, such as 34x34.")
 @click.option(
     "--slices", type=click.IntRange(1), metavar="N", help="Events: Parts of the window.  [default: 1]"
@@ -162,6 +179,7 @@ def command(
             from edgespike.convert import convert_onnx
 
             levels = given.pop("levels", 255)
+            common |= {"shape": given.pop("shape", None), "output": given.pop("scores", None)}
             graph, report = convert_onnx(
                 network, samples, levels=levels, events=event_options(given), **common
             )

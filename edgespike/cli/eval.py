@@ -91,7 +91,9 @@ def compare(session: InferenceSession, samples: list[Sample], said: list[int], p
 
     counts = session.graph.input.event_counts
     grid = session.graph.metadata["input"]["grid"]
-    original = FloatNetwork(read_onnx(path, tuple(grid) if counts else None))
+    shape = (1, *session.graph.metadata["input"]["shape"])
+    output = session.graph.metadata["output"]["name"]
+    original = FloatNetwork(read_onnx(path, tuple(grid) if counts else None, shape, output))
     answers: list[int] = []
     with progress("running the original", len(samples)) as done:
         for start in range(0, len(samples), BATCH):

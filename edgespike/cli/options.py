@@ -24,6 +24,7 @@ __all__ = [
     "Runner",
     "duration",
     "filter_options",
+    "input_shape",
     "json_option",
     "runner_options",
     "sensor",
@@ -54,6 +55,14 @@ def duration(text: str) -> float:
     if not 0 < seconds < math.inf:
         raise click.BadParameter(f"{text!r} is no duration: write 300ms, 50us or 0.5s")
     return seconds
+
+
+def input_shape(text: str) -> tuple[int, ...]:
+    """``x=1,3,32,32``, or the sizes alone: the shape of a network's one input, batch axis first."""
+    match = re.fullmatch(r"(?:.+[=:])?(\d+(?:,\d+)+)", text)
+    if not match:
+        raise click.BadParameter(f"{text!r} is no shape: write NAME=1,3,32,32")
+    return tuple(map(int, match[1].split(",")))
 
 
 def sensor(text: str) -> tuple[int, int]:

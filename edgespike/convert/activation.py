@@ -15,7 +15,7 @@ from edgespike import __version__
 from edgespike.convert.advice import with_advice
 from edgespike.convert.calibration import Calibration, check_classes, samples_for
 from edgespike.convert.certificate import certify, to_metadata
-from edgespike.convert.comparison import compare
+from edgespike.convert.comparison import DOUBTFUL, better_range, compare
 from edgespike.convert.dense import State
 from edgespike.convert.diagnosis import diagnose
 from edgespike.convert.event_input import (
@@ -49,6 +49,8 @@ def convert_onnx(
     levels: int = 255,
     events: EventOptions | None = None,
     classes: Sequence[str] | None = None,
+    shape: tuple[int, ...] | None = None,
+    output: str | None = None,
     progress: Progress | None = None,
 ) -> tuple[Graph, Report]:
     """Converts the network in an ONNX file.
@@ -61,6 +63,8 @@ def convert_onnx(
             whatever this is: they cost nothing but bits of an event's payload.
         events: makes a network trained on event counts take events.
         classes: names of the scores.
+        shape: of the network's input, batch axis included, where the file leaves it open.
+        output: the name of the scores, where the file has several outputs.
         progress: called with the name of a step and the share of the whole that is done.
 
     Returns:
@@ -76,7 +80,7 @@ def convert_onnx(
         raise UsageError(f"levels is {levels}", "choose 1 to 255; usual are 255 and 15")
     tell("reading", 0.0)
     grid = None if events is None else (events.channels, events.height, events.width)
-    network = read_onnx(path, grid)
+    network = read_onnx(path, grid, shape, output)
     x = samples_for(calibration, network.input.name, network.input.shape)
     check_classes(network.layers[-1].size, calibration, classes)
     spec, neuron, scale, inputs = levels_of_input(network, x, events)
@@ -99,6 +103,9 @@ def convert_onnx(
     )
     certificate = certify(graph, calibration, lambda share: tell("proving", 0.75 + 0.1 * share))
     report = replace(comparison.report(graph, calibration.y), certificate=certificate)
+    if calibration.y is not None and (report.accuracy_float or 0.0) < DOUBTFUL:
+        hint = better_range(run, x, calibration.y)
+        report = replace(report, warnings=(*report.warnings, *([hint] if hint else [])))
     diagnosis = diagnose(
         graph,
         quantized,

@@ -7,6 +7,7 @@ import zipfile
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import permutations
 from pathlib import Path
 from typing import Any
 
@@ -111,9 +112,14 @@ def samples_for(calibration: Calibration, name: str, shape: tuple[int, ...]) -> 
         one_is_flat = math.prod(given) == math.prod(shape) and min(len(plain), len(expected)) == 1
         if plain != expected and not (one_is_flat and max(len(plain), len(expected)) <= 2):
             same = sorted(plain) == sorted(expected)
+            orders = (axes for axes in permutations(range(len(given))) if len(given) == len(shape))
+            order = next((axes for axes in orders if tuple(given[axis] for axis in axes) == shape), None)
+            moved = ", ".join(str(axis + 1) for axis in order or ())
             raise DataError(
                 f"calibration x has samples of shape {given}, input {name} takes {shape}",
-                "transpose x into the network's order of axes"
+                f"x.transpose(0, {moved}) has the network's order of axes"
+                if order
+                else "transpose x into the network's order of axes"
                 if same
                 else "give samples of the network's shape",
                 "calibration-shape",

@@ -19,6 +19,11 @@ from edgespike.graph import Graph
 from edgespike.importers.network import Network
 
 
+RANGE_SAMPLES = 200
+MUCH_BETTER = 0.1
+DOUBTFUL = 0.8  # share of right answers below which another range of the samples is tried
+
+
 @dataclass(frozen=True, eq=False)
 class Comparison:
     """What was found.
@@ -98,4 +103,20 @@ def compare(
         answers=np.concatenate(answers),
         expected=run.scores(x).argmax(axis=1),
         x_range=(float(x.min()), float(x.max())),
+    )
+
+
+def better_range(run: FloatNetwork, x: NDArray[Any], labels: NDArray[np.int64]) -> str | None:
+    """A warning where the float network does far better on samples 255 times as small, or as large."""
+    x, labels = x[:RANGE_SAMPLES], labels[:RANGE_SAMPLES]
+    least, greatest = float(x.min()), float(x.max())
+    if least < -256 or not 0 < greatest <= 256:
+        return None
+    advice, factor = ("divide them by 255", 1 / 255) if greatest > 1.5 else ("multiply them by 255", 255.0)
+    right = [float((run.scores(x * part).argmax(axis=1) == labels).mean()) for part in (1.0, factor)]
+    if right[1] < right[0] + MUCH_BETTER:
+        return None
+    return (
+        f"samples of {least:g} to {greatest:g} look out of range: {advice}, and the network before "
+        f"conversion is right in {right[1]:.0%} of them instead of {right[0]:.0%}"
     )

@@ -14,27 +14,39 @@ import numpy as np
 import onnx
 from onnx import TensorProto, numpy_helper
 
-from edgespike.errors import ModelError, UnsupportedError
+from edgespike.errors import ModelError, UnsupportedError, UsageError
 from edgespike.importers.network import Network
 from edgespike.importers.onnx_layers import read_layers
 
 FLOATS = {TensorProto.FLOAT16, TensorProto.BFLOAT16, TensorProto.DOUBLE}
 
 
-def read_onnx(path: str | Path, grid: tuple[int, int, int] | None = None) -> Network:
+def read_onnx(
+    path: str | Path,
+    grid: tuple[int, int, int] | None = None,
+    shape: tuple[int, ...] | None = None,
+    output: str | None = None,
+) -> Network:
     """Reads the network in an ONNX file.
 
     Args:
         path: the file; external weights are read from beside it.
         grid: (channels, height, width) of a network that takes flat vectors, when they are
             images; None leaves them vectors.
+        shape: of the input, batch axis included, where the file leaves it open.
+        output: the name of the scores, where the file has several outputs.
 
     Raises:
         ModelError: no ONNX network, or one that is broken or not of fixed size.
+        UsageError: a shape or an output that the network has not.
         UnsupportedError: operators without a meaning here, all of them in one message.
     """
     model = load(Path(path))
+    if output is not None:
+        model = cut_to(model, output)
     check_tensors(model)
+    if shape is not None:
+        fix_shape(model, shape)
     original = to_float32(model)
     return read_layers(simplify(original), original, grid)
 
@@ -65,6 +77,13 @@ def load(path: Path) -> onnx.ModelProto:
             "keep the .onnx file and its weight files together",
             "external-data",
         ) from error
+    version = max((entry.version for entry in model.opset_import if not entry.domain), default=0)
+    if version > onnx.defs.onnx_opset_version():
+        raise UnsupportedError(
+            f"{path} has opset {version}; this onnx package knows {onnx.defs.onnx_opset_version()} and older",
+            "export it with an older opset, such as 17, or update onnx and onnxruntime",
+            "opset",
+        )
     model.ir_version = max(model.ir_version, 4)  # older ones list weights as inputs; not all tools do
     try:
         onnx.checker.check_model(model)
@@ -83,6 +102,45 @@ def first_line(error: BaseException) -> str:
     """The first line of an error's message that says something."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return lines[0] if lines else type(error).__name__
+
+
+def cut_to(model: onnx.ModelProto, output: str) -> onnx.ModelProto:
+    """The model with one output, and only the nodes and inputs that it needs."""
+    kept = [value for value in model.graph.output if value.name == output]
+    if not kept:
+        names = ", ".join(value.name for value in model.graph.output)
+        raise UsageError(f"the network has no output {output}", f"it has {names}")
+    needed = {output}
+    nodes = []
+    for node in reversed(model.graph.node):
+        if needed & set(node.output):
+            needed |= set(node.input)
+            nodes.append(node)
+    result = onnx.ModelProto()
+    result.CopyFrom(model)
+    del result.graph.node[:], result.graph.output[:], result.graph.input[:]
+    result.graph.node.extend(reversed(nodes))
+    result.graph.output.extend(kept)
+    result.graph.input.extend(value for value in model.graph.input if value.name in needed)
+    return result
+
+
+def fix_shape(model: onnx.ModelProto, shape: tuple[int, ...]) -> None:
+    """Writes a shape into the model's one input."""
+    constants = {tensor.name for tensor in model.graph.initializer}
+    value = next(value for value in model.graph.input if value.name not in constants)
+    dimensions = value.type.tensor_type.shape.dim
+    sizes = [dimension.dim_value for dimension in dimensions]
+    fits = len(sizes) == len(shape) and all(a in (0, b) for a, b in zip(sizes, shape, strict=True))
+    if not fits or min(shape) < 1:
+        known = ",".join(str(size or "?") for size in sizes)
+        raise UsageError(
+            f"input {value.name} has shape {known}, not {','.join(map(str, shape))}",
+            "give all sizes, the batch axis first; those that the file has stay",
+        )
+    for dimension, size in zip(dimensions, shape, strict=True):
+        dimension.ClearField("dim_param")
+        dimension.dim_value = size
 
 
 def check_tensors(model: onnx.ModelProto) -> None:
@@ -105,7 +163,9 @@ def check_tensors(model: onnx.ModelProto) -> None:
         if len(names) != 1:
             raise UnsupportedError(
                 f"the network has {len(names)} {what}s ({', '.join(names)}); one is needed",
-                f"export it with one {what}, or cut it with onnx.utils.extract_model",
+                "choose the one that holds the scores: --scores NAME (output= of convert_onnx)"
+                if what == "output"
+                else "export it with one input, or cut it with onnx.utils.extract_model",
                 f"several-{what}s",
             )
 
@@ -148,7 +208,9 @@ def simplify(model: onnx.ModelProto) -> onnx.ModelProto:
     if unknown:
         raise UnsupportedError(
             f"input {value.name} has no fixed size along axis {', '.join(map(str, unknown))}",
-            "export the network with a fixed input size (only the batch axis may stay open)",
+            f"say how large it is: --shape {value.name}="
+            f"{','.join(str(dimension.dim_value or 'N') for dimension in dimensions)} "
+            "(shape= of convert_onnx), or export the network with a fixed input size",
             "dynamic-shape",
         )
     batch = dimensions[0].dim_value if dimensions[0].dim_value > 0 else 1

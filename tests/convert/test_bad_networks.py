@@ -10,7 +10,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 from small_networks import NETWORKS, Writer, flat_gemm
 
-from edgespike.errors import ModelError, UnsupportedError
+from edgespike.errors import ModelError, UnsupportedError, UsageError
 from edgespike.importers.onnx import read_onnx
 
 
@@ -268,3 +268,62 @@ def test_damaged_files_are_refused_or_read_but_never_crash(tmp_path: Path) -> No
             except ModelError as error:
                 outcomes.add(error.code)
     assert {"read", "not-onnx", "invalid-onnx"} <= outcomes
+
+
+# ---- choices that the user has to make ---------------------------------------------
+
+
+def two_headed() -> onnx.ModelProto:
+    """A network with two outputs, one of which needs a second input."""
+    net = perceptron()
+    net.nodes.append(helper.make_node("Add", ["t1", "second"], ["other"]))
+    model = net.model()
+    model.graph.input.append(helper.make_tensor_value_info("second", TensorProto.FLOAT, [1, 5]))
+    model.graph.output.append(helper.make_tensor_value_info("other", TensorProto.FLOAT, [1, 5]))
+    return model
+
+
+def test_an_output_is_chosen_with_what_it_needs(tmp_path: Path) -> None:
+    onnx.save(two_headed(), tmp_path / "network.onnx")
+    with pytest.raises(UnsupportedError, match="2 inputs"):
+        read_onnx(tmp_path / "network.onnx")
+    network = read_onnx(tmp_path / "network.onnx", output="t2")
+    assert (network.output.name, len(network.layers)) == ("t2", 3)
+    with pytest.raises(UnsupportedError, match=r"2 inputs \(x, second\)"):
+        read_onnx(tmp_path / "network.onnx", output="other")
+    with pytest.raises(UsageError, match="no output third") as caught:
+        read_onnx(tmp_path / "network.onnx", output="third")
+    assert "t2, other" in caught.value.hint
+
+
+def test_an_open_size_is_given(tmp_path: Path) -> None:
+    net = Writer(("N", 2, "height", "width"))
+    net.conv(2, 3, 3, 3)
+    net.add("GlobalAveragePool")
+    path = written(net, tmp_path)
+    with pytest.raises(UnsupportedError) as caught:
+        read_onnx(path)
+    assert "--shape x=N,2,N,N" in caught.value.hint
+    assert read_onnx(path, shape=(1, 2, 9, 7)).layers[1].shape == (7, 5, 3)
+    for wrong in ((1, 3, 9, 7), (1, 2, 9), (1, 2, 0, 7)):
+        with pytest.raises(UsageError, match=r"has shape \?,2,\?,\?"):
+            read_onnx(path, shape=wrong)
+
+
+def test_opset_of_the_future(tmp_path: Path) -> None:
+    model = perceptron().model()
+    model.opset_import[0].version = 9999
+    (tmp_path / "network.onnx").write_bytes(model.SerializeToString())
+    with pytest.raises(UnsupportedError, match="opset 9999"):
+        read_onnx(tmp_path / "network.onnx")
+
+
+def test_unused_and_duplicate_nodes_do_no_harm(tmp_path: Path) -> None:
+    net = perceptron()
+    net.nodes.append(helper.make_node("Erf", ["t0"], ["unused"]))
+    net.nodes.append(helper.make_node("Relu", ["t0"], ["twice"]))
+    net.nodes.append(helper.make_node("CumSum", ["t0", net.constant(np.array(1))], ["unused too"]))
+    net.nodes.append(helper.make_node("Gemm", ["twice", *net.nodes[2].input[1:]], ["second"]))
+    net.nodes.append(helper.make_node("Add", ["t2", "second"], ["sum"]))
+    net.tensor = "sum"
+    assert len(read_onnx(written(net, tmp_path)).layers) <= 4
