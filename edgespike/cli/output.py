@@ -83,9 +83,9 @@ def percent(fraction: float | None, digits: int = 2) -> str:
     return "-" if fraction is None else f"{100 * fraction:.{digits}f} %"
 
 
-def percentiles_ms(seconds: Sequence[float]) -> dict[str, float]:
-    """P50, P90 and P99 in milliseconds."""
-    return {f"p{p}": 1e3 * float(np.percentile(seconds, p)) for p in (50, 90, 99)}
+def percentiles_ms(seconds: Sequence[float], which: Sequence[int] = (50, 90, 99)) -> dict[str, float]:
+    """Percentiles in milliseconds, under the names p50, p90 and p99."""
+    return {f"p{p}": 1e3 * float(np.percentile(seconds, p)) for p in which}
 
 
 def _stdout() -> Console:

@@ -24,14 +24,16 @@ def draw(events: NDArray[Any], sensor: Sequence[int]) -> None:
     console.print(picture(events, sensor, columns, coloured=console.color_system is not None))
 
 
-def picture(events: NDArray[Any], sensor: Sequence[int], columns: int, coloured: bool) -> Text:
-    """The picture, at most ``columns`` wide and ``ROWS`` high.
+def picture(
+    events: NDArray[Any], sensor: Sequence[int], columns: int, coloured: bool, rows: int = ROWS
+) -> Text:
+    """The picture, at most ``columns`` wide and ``rows`` high.
 
     Args:
         events: array of dtype ``EVENT``; what lies outside the sensor is left out.
         sensor: width and height.
     """
-    shrink = max(sensor[0] / columns, sensor[1] / (2 * ROWS), 1.0)
+    shrink = max(sensor[0] / columns, sensor[1] / (2 * rows), 1.0)
     width, height = max(1, int(sensor[0] / shrink)), max(1, int(sensor[1] / shrink))
     height += height % 2
     inside = (events["x"] < sensor[0]) & (events["y"] < sensor[1])

@@ -68,6 +68,7 @@ class Player:
         self.paced = math.isfinite(speed)
         self.live = live
         self.sent = self.outside = 0
+        self.on_events: Callable[[NDArray[Any]], None] = lambda events: None  # on their way
         board = session.backend
         self.lane: Lane = HereLane(session)
         if isinstance(board, DeviceClient):
@@ -137,6 +138,7 @@ class Player:
         events = events[inside]
         events["t"] -= base
         self.sent += len(events)
+        self.on_events(events)
         yield from self._answers(self.lane.send(events, until - base, time.perf_counter()))
 
     def link(self) -> LinkStatistics | None:
@@ -153,6 +155,7 @@ class Player:
             yield from self._answers(self.lane.wait(due))
             first, last = np.searchsorted(events["t"], [begin, until])
             self.sent += int(last - first)
+            self.on_events(events[first:last])
             yield from self._answers(self.lane.send(events[first:last], until, due))
         yield from self._answers(self.lane.end())
 

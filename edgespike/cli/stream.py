@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -10,7 +11,7 @@ from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
 from itertools import chain, repeat
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import click
 from numpy.typing import NDArray
@@ -19,6 +20,7 @@ from edgespike.cli.options import INPUT_FILE, Runner, duration, filter_options, 
 from edgespike.cli.output import percent, percentiles_ms, print_fields, print_json
 from edgespike.cli.player import Answer, Player
 from edgespike.cli.samples import Sample, class_name, find_streams, other_sensor, require_events
+from edgespike.cli.view import LiveView
 from edgespike.errors import UsageError
 from edgespike.events import CAUSES, EventFilter, FilterSettings, Sensor, smallest_sensor
 from edgespike.journal import JournalWriter
@@ -53,6 +55,7 @@ def factor(text: str) -> float:
     metavar="FILE",
     help="Keep model, events and results for `edgespike replay`.",
 )
+@click.option("--lines", is_flag=True, help="A line for each result, also on a terminal.")
 @filter_options
 @runner_options
 @json_option
@@ -65,6 +68,7 @@ def command(
     every: float | None,
     seconds: float | None,
     record: Path | None,
+    lines: bool,
     filters: FilterSettings,
     runner: Runner,
     as_json: bool,
@@ -73,8 +77,8 @@ def command(
 
     SOURCE is an event recording, or a folder or .zip of them; or a live source, which
     ends with Ctrl-C: spif://[HOST]:PORT, faery://[HOST]:PORT (UDP), edvs:DEVICE, dv:CAMERA,
-    dv://HOST:PORT, or - for lines t,x,y,p (docs/streams.md). With --json each line is a JSON
-    object; the last one is the summary.
+    dv://HOST:PORT, or - for lines t,x,y,p (docs/streams.md). A terminal shows a live view. With
+    --json each line is a JSON object; the last one is the summary.
 
     \b
     Example:
@@ -109,7 +113,15 @@ def command(
             )
             player = Player(session, speed or 1.0, live, journal)
             answers = player.play(rounds(recordings, 1 if loop is None else loop))
-        report(session, player, answers, heard, chain, journal, as_json)
+        show: Output
+        if as_json:
+            show = JsonOutput()
+        elif lines or not sys.stdout.isatty():
+            show = LineOutput()
+        else:
+            title = f"{model.name} on {runner}, from {source}"
+            show = stack.enter_context(ViewOutput(session, player, title, heard))
+        report(session, player, answers, heard, chain, journal, show)
 
 
 class Filters:
@@ -192,19 +204,17 @@ def report(
     heard: Source | None,
     filters: Filters,
     journal: JournalWriter | None,
-    as_json: bool,
+    show: Output,
 ) -> None:
     """Prints answers as they come, and at the end the summary, however it ends."""
     tally = Tally()
-    if not as_json:
-        print_header()
     try:
         for answer in answers:
             tally.add(answer)
             line = describe(session, answer)
             if journal:
                 journal.add_result({"sample": answer.number, **line})
-            print_json(line) if as_json else print_line(line)
+            show.answer(answer, line)
     except KeyboardInterrupt:
         if heard is None:
             raise
@@ -212,7 +222,51 @@ def report(
         summary = summarize(player, tally, heard, filters.removed)
         if journal:
             journal.close(summary)
-        print_json(summary) if as_json else print_summary(summary)
+        show.summary(summary)
+
+
+class Output(Protocol):
+    """Where results go."""
+
+    def answer(self, answer: Answer, line: dict[str, Any]) -> None:
+        """A result, and the same as JSON values."""
+
+    def summary(self, summary: dict[str, Any]) -> None:
+        """The end."""
+
+
+class JsonOutput:
+    """A JSON object a line."""
+
+    def answer(self, answer: Answer, line: dict[str, Any]) -> None:
+        print_json(line)
+
+    def summary(self, summary: dict[str, Any]) -> None:
+        print_json(summary)
+
+
+class LineOutput:
+    """A line of text a result."""
+
+    def __init__(self) -> None:
+        print_header()
+
+    def answer(self, answer: Answer, line: dict[str, Any]) -> None:
+        print_line(line)
+
+    def summary(self, summary: dict[str, Any]) -> None:
+        print_summary(summary)
+
+
+class ViewOutput(LiveView):
+    """The live view, and the summary below its last state."""
+
+    def answer(self, answer: Answer, line: dict[str, Any]) -> None:
+        self.add(answer)
+
+    def summary(self, summary: dict[str, Any]) -> None:
+        self.stop()
+        print_summary(summary)
 
 
 def rounds(recordings: Sequence[Sample], loop: int) -> Iterator[Sample]:

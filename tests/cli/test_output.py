@@ -100,3 +100,20 @@ def test_long_names_wrap(cli: Any, network: Path, images: Path, tmp_path: Path) 
     model = tmp_path / "out.esg"
     assert cli("convert", network, "-o", model, "--calibration", long).code == 0
     assert cli("run", model, long).out.count("\n") == 12
+
+
+def test_a_stream_has_a_live_view_on_a_terminal(event_model: Path, recordings: Path) -> None:
+    command = ["stream", event_model, recordings, "--speed", "0.1", "--port", "emulated"]
+    shown = on_terminal(command).decode()
+    for word in ("classes", "events", "left", "right", "before:", "p95", "there and back", "a second"):
+        assert word in shown, word
+    assert COLOUR.search(shown.encode()) and "38;5;" in shown, "the picture has colours"
+    plain = on_terminal(command, NO_COLOR="1")
+    assert not COLOUR.search(plain) and b"38;5;" not in plain
+    after = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", shown).splitlines()
+    assert any(line.startswith("results") and "accuracy 100.00 %" in line for line in after)
+
+
+def test_lines_on_a_terminal_if_wanted(event_model: Path, recordings: Path) -> None:
+    shown = on_terminal(["stream", event_model, recordings, "--speed", "max", "--lines"]).decode()
+    assert "classes" not in shown and shown.count("one.csv") == 4
