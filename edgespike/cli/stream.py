@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import math
 import sys
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from dataclasses import asdict, dataclass, field
 from itertools import chain, repeat
 from pathlib import Path
@@ -24,6 +25,7 @@ from edgespike.cli.view import LiveView
 from edgespike.errors import UsageError
 from edgespike.events import CAUSES, EventFilter, FilterSettings, Sensor, smallest_sensor
 from edgespike.journal import JournalWriter
+from edgespike.publish import Publisher, open_publisher
 from edgespike.session import InferenceSession
 from edgespike.sources import SOURCES, Source, is_source, open_source
 
@@ -55,6 +57,9 @@ def factor(text: str) -> float:
     metavar="FILE",
     help="Keep model, events and results for `edgespike replay`.",
 )
+@click.option(
+    "--publish", metavar="WHERE", multiple=True, help="Results for others: mqtt://HOST/TOPIC or unix:PATH."
+)
 @click.option("--lines", is_flag=True, help="A line for each result, also on a terminal.")
 @filter_options
 @runner_options
@@ -68,6 +73,7 @@ def command(
     every: float | None,
     seconds: float | None,
     record: Path | None,
+    publish: tuple[str, ...],
     lines: bool,
     filters: FilterSettings,
     runner: Runner,
@@ -94,6 +100,7 @@ def command(
         if live and not runner.port:
             raise UsageError("--live is for boards", "add --port, or leave out --live")
     with ExitStack() as stack:
+        publishers = [stack.enter_context(closing(open_publisher(where))) for where in publish]
         session = stack.enter_context(runner.open(model))
         journal = JournalWriter(record, session.model) if record else None
         if journal:
@@ -121,7 +128,7 @@ def command(
         else:
             title = f"{model.name} on {runner}, from {source}"
             show = stack.enter_context(ViewOutput(session, player, title, heard))
-        report(session, player, answers, heard, chain, journal, show)
+        report(session, player, answers, heard, chain, journal, publishers, show)
 
 
 class Filters:
@@ -204,6 +211,7 @@ def report(
     heard: Source | None,
     filters: Filters,
     journal: JournalWriter | None,
+    publishers: Sequence[Publisher],
     show: Output,
 ) -> None:
     """Prints answers as they come, and at the end the summary, however it ends."""
@@ -214,6 +222,8 @@ def report(
             line = describe(session, answer)
             if journal:
                 journal.add_result({"sample": answer.number, **line})
+            for publisher in publishers:
+                publisher.send(json.dumps(line))
             show.answer(answer, line)
     except KeyboardInterrupt:
         if heard is None:

@@ -18,7 +18,6 @@ from edgespike.convert.report import Report, dense_macs, layer_reports, warnings
 from edgespike.graph import Graph
 from edgespike.importers.network import Network
 
-
 RANGE_SAMPLES = 200
 MUCH_BETTER = 0.1
 DOUBTFUL = 0.8  # share of right answers below which another range of the samples is tried
