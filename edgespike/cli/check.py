@@ -12,7 +12,7 @@ from typing import Any
 import click
 
 from edgespike.cli.certificate import check_certificate
-from edgespike.cli.options import INPUT_FILE, json_option
+from edgespike.cli.options import INPUT_FILE, input_shape, json_option
 from edgespike.cli.output import print_fields, print_json, print_table
 from edgespike.convert import Calibration, load_calibration
 from edgespike.convert.report import short_name
@@ -25,9 +25,23 @@ CLASSES_LIMIT = 100  # more outputs than this are hardly classes
 @click.command()
 @click.argument("file", type=INPUT_FILE)
 @click.option("--calibration", type=INPUT_FILE, metavar="FILE.npz", help="Typical inputs x to try it on.")
+@click.option(
+    "--shape",
+    type=input_shape,
+    metavar="NAME=1,3,32,32",
+    help="Size of the input, where an .onnx file leaves it open.",
+)
+@click.option("--scores", metavar="NAME", help="The output to convert, where an .onnx file has several.")
 @click.option("--against", type=INPUT_FILE, metavar="NETWORK", help="The file that a model was made from.")
 @json_option
-def command(file: Path, calibration: Path | None, against: Path | None, as_json: bool) -> None:
+def command(
+    file: Path,
+    calibration: Path | None,
+    shape: tuple[int, ...] | None,
+    scores: str | None,
+    against: Path | None,
+    as_json: bool,
+) -> None:
     """Look at FILE: a network before its conversion, or a model's certificate after.
 
     Of an .onnx or .nir file it shows what is in it, what conversion would make of it,
@@ -50,13 +64,15 @@ def command(file: Path, calibration: Path | None, against: Path | None, as_json:
     elif against:
         raise UsageError("--against goes with an .esg file", "leave it out")
     else:
-        check_network(file, calibration, as_json)
+        check_network(file, calibration, shape, scores, as_json)
 
 
-def check_network(network: Path, calibration: Path | None, as_json: bool) -> None:
+def check_network(
+    network: Path, calibration: Path | None, shape: tuple[int, ...] | None, scores: str | None, as_json: bool
+) -> None:
     """Tells what a network is, and fails if it cannot be converted."""
     samples = load_calibration(calibration) if calibration else None
-    description = describe(network, samples)
+    description = describe(network, samples, shape, scores)
     for warning in description["warnings"]:
         print(f"warning: {warning}", file=sys.stderr)
     if as_json:
@@ -69,11 +85,20 @@ def check_network(network: Path, calibration: Path | None, as_json: bool) -> Non
         raise click.exceptions.Exit(problem["exit_code"])
 
 
-def describe(network: Path, samples: Calibration | None) -> dict[str, Any]:
+def describe(
+    network: Path, samples: Calibration | None, shape: tuple[int, ...] | None, scores: str | None
+) -> dict[str, Any]:
     """A check as JSON values."""
     from edgespike.convert.check import check  # needs the extras
 
-    found = check(network, samples)
+    choices = {"shape": shape, "output": scores}
+    chosen = {name: choice for name, choice in choices.items() if choice is not None}
+    found = check(network, samples, **chosen)
+    options = list(found.options)
+    if shape:
+        options.append(f"--shape {shlex.quote(found.input_name)}={','.join(map(str, shape))}")
+    if scores:
+        options.append(f"--scores {shlex.quote(scores)}")
     error = found.problem
     problem = error and {
         "code": error.code,
@@ -100,11 +125,11 @@ def describe(network: Path, samples: Calibration | None) -> dict[str, Any]:
         "warnings": list(found.warnings),
         "convertible": problem is None,
         "problem": problem,
-        "command": None if problem else command_line(network, found.options),
+        "command": None if problem else command_line(network, options),
     }
 
 
-def command_line(network: Path, options: tuple[str, ...]) -> str:
+def command_line(network: Path, options: list[str]) -> str:
     """What to call next."""
     model = network.with_suffix(".esg").name
     return f"edgespike convert {shlex.quote(str(network))} -o {shlex.quote(model)} {' '.join(options)}"

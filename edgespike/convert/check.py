@@ -88,12 +88,13 @@ class Check:
         return sum(layer.macs for layer in self.layers)
 
 
-def check(path: str | Path, calibration: Calibration | None = None) -> Check:
+def check(path: str | Path, calibration: Calibration | None = None, **open_choices: Any) -> Check:
     """Looks at an ONNX or NIR file.
 
     Args:
         path: the file.
         calibration: samples to try it on; without, an ONNX network is tried on random inputs.
+        open_choices: ``shape`` and ``output`` of `convert_onnx`, where the file leaves them open.
 
     Raises:
         ModelError: there is no network in the file.
@@ -101,13 +102,13 @@ def check(path: str | Path, calibration: Calibration | None = None) -> Check:
     path = Path(path)
     with path.open("rb") as file:
         is_nir = file.read(len(HDF5)) == HDF5
-    return check_nir(path) if is_nir else check_onnx(path, calibration)
+    return check_nir(path) if is_nir else check_onnx(path, calibration, open_choices)
 
 
 # ---- ONNX -------------------------------------------------------------------
 
 
-def check_onnx(path: Path, calibration: Calibration | None) -> Check:
+def check_onnx(path: Path, calibration: Calibration | None, open_choices: dict[str, Any]) -> Check:
     """An ONNX file."""
     from onnx import numpy_helper
 
@@ -121,8 +122,8 @@ def check_onnx(path: Path, calibration: Calibration | None) -> Check:
     network, problem = None, None
     tried = Trial((), (), "random inputs" if calibration is None else "calibration samples")
     try:
-        network = read_onnx(path)
-        tried = try_onnx(path, network, calibration, tried.on)
+        network = read_onnx(path, **open_choices)
+        tried = try_onnx(path, network, calibration, tried.on, open_choices)
     except EdgespikeError as error:
         problem = error
     return Check(
@@ -133,7 +134,7 @@ def check_onnx(path: Path, calibration: Calibration | None) -> Check:
         operators=dict(sorted(Counter(node.op_type for node in model.graph.node).items())),
         input_name=", ".join(value.name for value in inputs),
         input_shape=network.input.shape if network else sizes_of(inputs),
-        output_name=", ".join(value.name for value in model.graph.output),
+        output_name=network.output.name if network else ", ".join(value.name for value in model.graph.output),
         output_shape=network.output.shape if network else sizes_of(model.graph.output),
         classes=network.layers[-1].size if network else 0,
         parameters=sum(v.size for v in weights if v.dtype.kind == "f" or v.dtype.itemsize == 1),
@@ -208,7 +209,9 @@ class Trial:
     on: str
 
 
-def try_onnx(path: Path, network: Network, calibration: Calibration | None, on: str) -> Trial:
+def try_onnx(
+    path: Path, network: Network, calibration: Calibration | None, on: str, open_choices: dict[str, Any]
+) -> Trial:
     """Converts the network, and watches its layers in onnxruntime."""
     from edgespike.convert.activation import convert_onnx
     from edgespike.convert.float_network import FloatNetwork
@@ -220,7 +223,7 @@ def try_onnx(path: Path, network: Network, calibration: Calibration | None, on: 
         x = samples_for(calibration, network.input.name, network.input.shape)
     warnings = [*zero_channels(network), *silent_channels(network, run, x, on)]
     try:
-        report = convert_onnx(path, calibration or Calibration(x))[1]
+        report = convert_onnx(path, calibration or Calibration(x), **open_choices)[1]
     except EdgespikeError as error:
         if calibration is not None:
             raise

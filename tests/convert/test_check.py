@@ -71,6 +71,9 @@ def test_open_sizes(tmp_path: Path) -> None:
     assert found.problem is not None
     assert found.problem.code == "dynamic-shape"
     assert found.input_shape == (1, 0, 8)
+    found = check(tmp_path / "network.onnx", shape=(1, 1, 6, 8))
+    assert found.problem is None
+    assert (found.input_shape, found.layers[0].shape) == ((1, 6, 8), (4, 6, 2))
 
 
 def test_dead_and_zero_channels(tmp_path: Path) -> None:
