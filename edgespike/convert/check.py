@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from edgespike.convert.calibration import Calibration, samples_for
 from edgespike.convert.report import Report, short_name
-from edgespike.errors import EdgespikeError
+from edgespike.errors import EdgespikeError, UnsupportedError
 from edgespike.graph import Shape
 from edgespike.importers.network import AveragePool, Convolution, Dense, Layer, MaxPool, Network, Scale
 
@@ -317,7 +317,7 @@ def check_nir(path: Path) -> Check:
     problem, network = None, None
     try:
         network = read_nir(path)
-    except EdgespikeError as error:
+    except UnsupportedError as error:
         problem = error
     estimates: tuple[Estimate, ...] = ()
     warnings: tuple[str, ...] = ()
