@@ -23,6 +23,7 @@ VERBS = {
     "inspect": "Check a model file and show what is in it.",
     "run": "Classify images or event recordings.",
     "eval": "Measure accuracy and cost on labelled data.",
+    "compare": "Find where a spiking network parts from its original.",
     "stream": "Replay recordings in real time and classify as they come.",
     "replay": "Compute a recorded stream again and compare.",
     "events": "Show what is in an event recording.",

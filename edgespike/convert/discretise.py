@@ -258,6 +258,14 @@ def _explain(name: str) -> str:
 
 
 @dataclass(frozen=True)
+class Adapting:
+    """What the threshold is higher by: times ``decay`` in each tick, and ``increment`` with each spike."""
+
+    decay: Array
+    increment: Array
+
+
+@dataclass(frozen=True)
 class Dynamics:
     """One tick of a population, membranes divided by ``gain`` so that input counts once.
 
@@ -278,6 +286,7 @@ class Dynamics:
     current_decay: Array | None
     current_drive: Array
     firing: Firing
+    adapting: Adapting | None = None
 
 
 def discretise(population: FloatPopulation, profile: Profile) -> Dynamics | None:
@@ -328,7 +337,23 @@ def discretise(population: FloatPopulation, profile: Profile) -> Dynamics | None
         current_decay=current_decay,
         current_drive=population.bias if synaptic else np.zeros(population.shape),
         firing=profile.firing,
+        adapting=_adapting(population.name, neuron, profile, gain),
     )
+
+
+def _adapting(name: str, neuron: FloatNeuron, profile: Profile, gain: Array) -> Adapting | None:
+    if neuron.adaptation_tau is None or neuron.adaptation_increment is None:
+        return None
+    step = profile.dt / neuron.adaptation_tau
+    decay = np.asarray(np.exp(-step) if profile.decay == "exact" else 1 - step)
+    if decay.min() < 0:
+        raise ModelError(
+            f"node {name!r}: adaptation_tau is {neuron.adaptation_tau.min():g} s, less than dt "
+            f"{profile.dt:g} s: an Euler step would overshoot",
+            "check dt",
+            "profile-tau",
+        )
+    return Adapting(decay, neuron.adaptation_increment / gain)
 
 
 def _initial(neuron: FloatNeuron, profile: Profile) -> Array:
@@ -422,6 +447,7 @@ class FloatInterpreter:
             for population, dynamics in zip(network.populations, self.dynamics, strict=True)
         ]
         self.currents = [np.zeros((samples, *p.shape)) for p in network.populations]
+        self.adaptations = [np.zeros((samples, *p.shape)) for p in network.populations]
         self.due = [np.zeros((samples, *p.shape)) for p in network.populations]
         self.delays = [profile.ticks(p, network.populations[p.target]) for p in network.projections]
         self.readout = readout_of(network.populations[-1], profile)
@@ -469,24 +495,33 @@ class FloatInterpreter:
         membrane = self.membranes[number]
         membrane = (membrane if dynamics.decay is None else membrane * dynamics.decay) + dynamics.drive
         membrane = membrane + arriving
-        firing = dynamics.firing
+        firing, due = dynamics.firing, self.due[number]
+        threshold = dynamics.threshold + self._adapted(number, dynamics.adapting, due * firing.delayed)
         if firing.delayed:
-            membrane = self._reset(dynamics, membrane, self.due[number])
-        above = membrane - dynamics.threshold
+            membrane = self._reset(dynamics, membrane, due, threshold)
+        above = membrane - threshold
         fires = (above > 0 if firing.compare == "gt" else above >= 0) & dynamics.fires
         spikes = fires.astype(np.float64)
         if firing.max_spikes > 1:
-            more = above / dynamics.threshold
+            more = above / threshold
             whole = np.ceil(more) if firing.compare == "gt" else np.floor(more) + 1
             spikes = np.clip(whole, 0, firing.max_spikes) * fires
         if not firing.delayed:
-            membrane = self._reset(dynamics, membrane, spikes)
+            membrane = self._reset(dynamics, membrane, spikes, threshold)
+            if dynamics.adapting:
+                self.adaptations[number] += spikes * dynamics.adapting.increment
         self.membranes[number], self.due[number] = membrane, spikes
         return spikes
 
-    def _reset(self, dynamics: Dynamics, membrane: Array, spikes: Array) -> Array:
+    def _adapted(self, number: int, adapting: Adapting | None, due: Array) -> Array:
+        """What is added to the thresholds in this tick."""
+        if adapting:
+            self.adaptations[number] = self.adaptations[number] * adapting.decay + due * adapting.increment
+        return self.adaptations[number]
+
+    def _reset(self, dynamics: Dynamics, membrane: Array, spikes: Array, threshold: Array) -> Array:
         if dynamics.firing.subtracts:
-            return membrane - spikes * dynamics.threshold
+            return membrane - spikes * threshold
         if dynamics.firing.reset == "none":
             return membrane
         return np.where(spikes > 0, dynamics.reset_value, membrane)

@@ -9,7 +9,7 @@ import importlib.util
 import inspect
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
@@ -147,7 +147,8 @@ def load_nir(framework: str, path: Path, dt: float) -> Any:
 
     found = require(framework)
     try:
-        return found.load(nir.read(path, type_check=False), dt)
+        with redirect_stdout(sys.stderr):  # snnTorch says what it does
+            return found.load(nir.read(path, type_check=False), dt)
     except Exception as error:  # each framework raises what it likes
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise ModelError(
@@ -174,8 +175,9 @@ def load_function(where: str) -> Any:
     namespace = importlib.util.module_from_spec(specification)
     sys.path.insert(0, str(file.absolute().parent))  # as when Python runs the file
     try:
-        specification.loader.exec_module(namespace)
-        return getattr(namespace, name)()
+        with redirect_stdout(sys.stderr):
+            specification.loader.exec_module(namespace)
+            return getattr(namespace, name)()
     except Exception as error:  # the user's code
         raise UsageError(
             f"--original {where}: {type(error).__name__}: {error}",
@@ -206,7 +208,7 @@ def record(framework: str, module: Any, network: FloatNetwork, sample: Array) ->
 
     outputs: dict[str, list[Array]] = {}
     neurons = [population for population in network.populations if population.neuron is not None]
-    with _recording(module, neurons, outputs), torch.no_grad():
+    with _recording(module, neurons, outputs), torch.no_grad(), redirect_stdout(sys.stderr):
         module.eval()
         require(framework).run(module, torch.from_numpy(np.ascontiguousarray(sample, np.float32)))
     result = {}

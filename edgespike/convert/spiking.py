@@ -276,6 +276,14 @@ def _describe(quantized: QuantizedPopulation) -> dict[str, Any]:
             if neuron.current
             else {}
         ),
+        **(
+            {
+                "adaptation_decay": span(neuron.adaptation.decay / DECAY_ONE),
+                "adaptation_increment": span(neuron.adaptation.increment),
+            }
+            if neuron.adaptation
+            else {}
+        ),
         "shift": max(projection.shift for projection in quantized.projections),
         "input_bound": quantized.bound,
         "membrane_max": neuron.membrane_max,
@@ -345,7 +353,8 @@ def compare_with_float(
     sizes = np.array([population.size for population in graph.populations])
     errors = np.abs(events - float_spikes) / np.maximum(float_spikes, 1)
     for number, population in enumerate(graph.populations[1:], start=1):
-        if events[number] == 0:
+        neuron = population.neuron
+        if events[number] == 0 and isinstance(neuron, IntegrateAndFire) and neuron.max_spikes:
             warnings.append(
                 f"node {population.name!r} never spiked on the calibration data "
                 f"(float: {float_spikes[number]:.0f} times); check dt, gain and the input's scale"

@@ -16,9 +16,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from edgespike.convert.discretise import Dynamics, Profile, discretise, readout_of
+from edgespike.convert.discretise import Adapting, Dynamics, Profile, discretise, readout_of
 from edgespike.errors import BudgetError, UnsupportedError
 from edgespike.graph import (
+    Adaptation,
     Compare,
     Connection,
     Convolution,
@@ -179,11 +180,12 @@ def _quantize_neurons(
     firing = dynamics.firing
     sources = [sent[projection.source] for projection in incoming]
     weights = [_matrix(p.map, population.shape[2]) * s.scale for p, s in zip(incoming, sources, strict=True)]
-    shift, unit, whole = _choose_shift(population, dynamics, compared, weights, sources)
+    shift, unit, whole, shifts = _choose_shift(population, dynamics, compared, weights, sources)
 
     def in_units(values: Array) -> Array:
         return np.floor(values / unit * 2.0**shift + 0.5)
 
+    adapting = dynamics.adapting or Adapting(np.zeros(population.shape), np.zeros(population.shape))
     parameters = {
         "threshold": np.maximum(in_units(dynamics.threshold), 1),
         "decay": _q30(dynamics.decay) if dynamics.decay is not None else np.full(population.shape, DECAY_ONE),
@@ -193,6 +195,8 @@ def _quantize_neurons(
             np.zeros(population.shape) if dynamics.current_decay is None else dynamics.current_decay
         ),
         "current_drive": in_units(dynamics.current_drive),
+        "adaptation_decay": _q30(adapting.decay),
+        "adaptation_increment": in_units(adapting.increment),
     }
     by_channel = all((array == array[:1, :1]).all() for array in parameters.values())
     stored = {
@@ -200,7 +204,7 @@ def _quantize_neurons(
         for name, array in parameters.items()
     }
     bound = math.ceil(
-        ((_tick_input(whole, sources) << shift) + np.abs(parameters["current_drive"]).max())
+        (_tick_input(whole, sources, shifts) + np.abs(parameters["current_drive"]).max())
         * _amplification(dynamics)
         + np.abs(parameters["drive"]).max()
     )
@@ -220,14 +224,19 @@ def _quantize_neurons(
         membrane_max=room,
         # towards zero: a current that nothing feeds comes to rest
         current=SynapticCurrent(stored["current_decay"], stored["current_drive"], Rounding.TOWARD_ZERO)
-        if dynamics.current_decay is not None or firing.delayed
+        if dynamics.current_decay is not None or firing.delayed or dynamics.adapting
+        else None,
+        adaptation=Adaptation(
+            stored["adaptation_decay"], stored["adaptation_increment"], Rounding.TOWARD_ZERO
+        )
+        if dynamics.adapting
         else None,
         reset_delayed=firing.delayed,
         readout=readout,
     )
     projections = [
-        Projection(p.source, p.target, _connection(p.map, q), shift, profile.ticks(p, population))
-        for p, q in zip(incoming, whole, strict=True)
+        Projection(p.source, p.target, _connection(p.map, q), own, profile.ticks(p, population))
+        for p, q, own in zip(incoming, whole, shifts, strict=True)
     ]
     real_unit = unit / 2.0**shift * dynamics.gain.max(axis=(0, 1))
     return QuantizedPopulation(
@@ -284,10 +293,12 @@ def _choose_shift(
     compared: bool,
     weights: list[Array],
     sources: list[Sent],
-) -> tuple[int, Array, list[Array]]:
-    """The shift, the unit of each channel before it, and the integer weights.
+) -> tuple[int, Array, list[Array], list[int]]:
+    """The shift, the unit of each channel before it, and by projection integer weights and their shift.
 
-    The unit is the same for all channels where their membranes are ``compared`` with each other.
+    A projection whose weights are all small, as those of real currents are beside those of spikes,
+    has them in a finer unit, by a power of two, and a shift that is smaller by as much. The unit is
+    the same for all channels where their membranes are ``compared`` with each other.
 
     Where a channel's parameters would need more than PARAMETER_BITS, its unit grows, and
     its weights use less than 127.
@@ -295,20 +306,27 @@ def _choose_shift(
     largest = np.max([np.abs(matrix).max(axis=0) for matrix in weights], axis=0)
     if compared:
         largest = np.full_like(largest, largest.max())
-    constants = (dynamics.drive, dynamics.current_drive, dynamics.reset_value, dynamics.initial)
+    constants = [dynamics.drive, dynamics.current_drive, dynamics.reset_value, dynamics.initial]
+    if dynamics.adapting:
+        constants.append(dynamics.adapting.increment)
     sides = (dynamics.threshold, *(np.abs(constant) for constant in constants))
     widest = np.max([side.max(axis=(0, 1)) for side in sides], axis=0)
     if compared:
         widest = np.full_like(widest, widest.max())
     needed = _rounding(dynamics) * 2.0**ERROR_BITS
+    finer = [_finer(matrix, largest) for matrix in weights]
     chosen = None
     for shift in range(16):
         unit = np.maximum(largest / 127, widest * 2.0 ** (shift - PARAMETER_BITS))
-        whole = [np.floor(matrix / unit + 0.5) for matrix in weights]
-        if (_tick_input(whole, sources) << shift) * _amplification(dynamics) > 1 << INPUT_BITS:
+        powers = [min(power, shift) for power in finer]
+        whole = [
+            np.floor(matrix / unit * 2.0**power + 0.5) for matrix, power in zip(weights, powers, strict=True)
+        ]
+        shifts = [shift - power for power in powers]
+        if _tick_input(whole, sources, shifts) * _amplification(dynamics) > 1 << INPUT_BITS:
             break
-        chosen = shift, unit, whole
-        if (dynamics.threshold / unit * 2.0**shift >= needed).all():
+        chosen = shift, unit, whole, shifts
+        if shift >= max(finer) and (dynamics.threshold / unit * 2.0**shift >= needed).all():
             break
     if chosen is None:
         raise BudgetError(
@@ -316,6 +334,14 @@ def _choose_shift(
             "use fewer inputs to a neuron, or calibration data with smaller values",
         )
     return chosen
+
+
+def _finer(matrix: Array, largest: Array) -> int:
+    """With which power of two a projection's weights, multiplied, are still no larger than these."""
+    own = np.abs(matrix).max(axis=0)
+    if not own.any():
+        return 0
+    return min(int(np.log2(largest[own > 0] / own[own > 0]).min() + 1e-9), 15)
 
 
 def _rounding(dynamics: Dynamics) -> Array:
@@ -331,14 +357,17 @@ def _rounding(dynamics: Dynamics) -> Array:
     if dynamics.current_decay is not None:  # its decay is rounded towards zero, its drive to nearest
         lost = 1.0 + 0.5 * (dynamics.current_drive != 0)
         result = result + lost / np.maximum(1 - dynamics.current_decay, 1 / LONG_TICKS)
-    return np.asarray(0.5 + result / np.maximum(forgets, 1 / LONG_TICKS))
+    threshold = np.full_like(result, 0.5)
+    if dynamics.adapting:  # likewise, and its increment to nearest
+        threshold = threshold + 1.5 / np.maximum(1 - dynamics.adapting.decay, 1 / LONG_TICKS)
+    return np.asarray(threshold + result / np.maximum(forgets, 1 / LONG_TICKS))
 
 
-def _tick_input(whole: list[Array], sources: list[Sent]) -> int:
-    """The greatest absolute input of a neuron in one tick, before the shift."""
+def _tick_input(whole: list[Array], sources: list[Sent], shifts: list[int]) -> int:
+    """The greatest absolute input of a neuron in one tick."""
     total = np.zeros(whole[0].shape[1])
-    for matrix, source in zip(whole, sources, strict=True):
-        magnitude = np.abs(matrix)
+    for matrix, source, shift in zip(whole, sources, shifts, strict=True):
+        magnitude = np.abs(matrix) * 2.0**shift
         by_neuron, by_budget = magnitude.sum(axis=0) * source.by_one, magnitude.max(axis=0) * source.by_all
         total = total + np.minimum(by_neuron, by_budget)
     return int(total.max())

@@ -276,10 +276,31 @@ class Builder:
             w_in=parameter("w_in") if synaptic else None,
             fires=fires,
         )
+        neuron = self.adaptive(name, neuron, getattr(node, "metadata", None) or {}, signal)
         return self.checked_neuron(name, neuron, {"tau": "tau_mem"} if synaptic else {})
 
+    def adaptive(
+        self, name: str, neuron: FloatNeuron, metadata: dict[str, Any], signal: Signal
+    ) -> FloatNeuron:
+        """The neuron with the adaptive threshold that its metadata give it; NIR has no node for that."""
+        keys = ("adaptation_tau", "adaptation_increment")
+        given = [key for key in keys if key in metadata]
+        if not given:
+            return neuron
+        if len(given) < 2 or not neuron.fires:
+            why = f"only {given[0]}" if len(given) < 2 else "an adaptive threshold, but never spikes"
+            raise ModelError(
+                f"{self.path}: node {name!r} has {why}",
+                f"its metadata need both {' and '.join(keys)}, and it must be an IF, LIF or CubaLIF",
+                "nir-parameter",
+            )
+        tau, increment = (self.by_neuron(name, key, metadata[key], signal) for key in keys)
+        if increment.min() < 0:
+            raise self.parameter_error(name, keys[1], increment.min(), "must not be negative")
+        return replace(neuron, adaptation_tau=tau, adaptation_increment=increment)
+
     def checked_neuron(self, name: str, neuron: FloatNeuron, names: dict[str, str]) -> FloatNeuron:
-        for key in ("tau", "tau_syn", "r", "w_in", "v_threshold"):
+        for key in ("tau", "tau_syn", "r", "w_in", "v_threshold", "adaptation_tau"):
             array = getattr(neuron, key)
             if array is not None and array.min() <= 0:
                 raise self.parameter_error(name, names.get(key, key), array.min(), "must be positive")

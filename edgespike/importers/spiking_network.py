@@ -35,7 +35,8 @@ class FloatNeuron:
     spike at ``v_threshold`` and go to ``v_reset``; the others (``fires`` False) are readouts.
     ``tau`` is None for I and IF, whose ``v_leak`` is 0; ``tau_syn`` and ``w_in`` where there is
     no synaptic current. A Threshold (``remembers`` False) spikes in every tick whose input
-    exceeds ``v_threshold``, and keeps nothing.
+    exceeds ``v_threshold``, and keeps nothing. With ``adaptation_tau`` (seconds) each spike raises
+    the threshold by ``adaptation_increment``, and what was added decays: ``tau a' = -a``.
     """
 
     tau: Array | None
@@ -47,6 +48,8 @@ class FloatNeuron:
     w_in: Array | None = None
     fires: bool = True
     remembers: bool = True
+    adaptation_tau: Array | None = None
+    adaptation_increment: Array | None = None
 
 
 @dataclass(frozen=True)

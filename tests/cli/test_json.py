@@ -215,6 +215,23 @@ def test_doctor(cli: Any, image_model: Path) -> None:
     assert [line.split()[0] for line in lines] == ["problem", "next"]
 
 
+def test_compare(cli: Any, tmp_path: Path) -> None:
+    import nir
+
+    neuron = nir.IF(np.ones(3), np.ones(3))
+    graph = nir.NIRGraph.from_list(nir.Input(np.array([2])), nir.Linear(np.ones((3, 2))), neuron)
+    nir.write(tmp_path / "net.nir", graph)
+    np.savez(tmp_path / "x.npz", x=np.ones((1, 5, 2)))
+    options = ["--dt", "1ms", "--reset", "zero", "--compare", "gt", "--gain", "none"]
+    assert cli("convert", tmp_path / "net.nir", "-o", tmp_path / "net.esg", *options).code == 0
+    files = [tmp_path / name for name in ("net.esg", "net.nir", "x.npz")]
+    outcome = cli("compare", *files, "--with", "float", "--json")
+    value = check(outcome.out, "compare", optional=("explanations", "put_right"))
+    assert value["agreement"] == 1.0 and value["populations"][0]["spikes"] == 15
+    outcome = cli("compare", *files, "--with", "nengo", "--json")
+    assert outcome.code == 2 and "snntorch" in outcome.err
+
+
 def test_export(cli: Any, image_model: Path, tmp_path: Path) -> None:
     value = check(cli("export", image_model, "--c", tmp_path / "out", "--json").out, "export")
     assert value["files"] == sorted(path.name for path in (tmp_path / "out").iterdir())
