@@ -24,7 +24,7 @@ VERBS = {
     "run": "Classify images or event recordings.",
     "eval": "Measure accuracy and cost on labelled data.",
     "compare": "Find where a spiking network parts from its original.",
-    "stream": "Replay recordings in real time and classify as they come.",
+    "stream": "Classify what a live source sends, or recordings in real time.",
     "replay": "Compute a recorded stream again and compare.",
     "events": "Show what is in an event recording.",
     "convert-events": "Write an event recording in another format.",
