@@ -186,11 +186,9 @@ class InferenceSession:
     def get_outputs(self) -> list[TensorInfo]:
         """The one output."""
         info = self.graph.metadata["output"]
-        return [TensorInfo(info["name"], (None, *info["shape"]))]
+        return [TensorInfo(info["name"], (None, *info.get("label_shape", info["shape"])))]
 
-    def run(
-        self, output_names: Sequence[str] | None, inputs: dict[str, ArrayLike]
-    ) -> list[NDArray[np.float32]]:
+    def run(self, output_names: Sequence[str] | None, inputs: dict[str, ArrayLike]) -> list[NDArray[Any]]:
         """Classify a batch, as onnxruntime does.
 
         Args:
@@ -200,7 +198,7 @@ class InferenceSession:
 
         Returns:
             One float32 array (batch, ...): scores times their scale, after the source's
-            final softmax if it has one.
+            final softmax if it has one; or int64 class numbers, if it ends in an ArgMax.
         """
         info = self.graph.metadata["output"]
         if output_names not in (None, []) and list(output_names or ()) != [info["name"]]:
@@ -213,6 +211,9 @@ class InferenceSession:
         axes = [1 + axis for axis in info.get("axes", (2, 0, 1))]
         grid = scores.reshape(-1, height, width, channels).transpose(0, *axes)
         real = grid.reshape(-1, *info["shape"]).astype(np.float64) * info["scale"]
+        if info["transform"] == "argmax":
+            labels = real.reshape(len(real), -1).argmax(axis=1)
+            return [labels.reshape(-1, *info["label_shape"])]
         return [_TRANSFORMS[info["transform"]](real).astype(np.float32)]
 
     def scores(self, values: ArrayLike) -> NDArray[np.int32]:

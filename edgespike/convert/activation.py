@@ -193,6 +193,7 @@ def metadata(
             "axes": list(output.axes),
             "scale": float(quantized.scales[-1][0]),
             "transform": output.transform,
+            **({"label_shape": list(output.label_shape)} if output.transform == "argmax" else {}),
         },
         "populations": [population.name for population in quantized.populations],
         "classes": None if classes is None else list(classes),

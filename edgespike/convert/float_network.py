@@ -58,7 +58,7 @@ class FloatNetwork:
 
     def outputs(self, session: onnxruntime.InferenceSession, x: NDArray[Any]) -> NDArray[np.float64]:
         """The network's output in one of the sessions, flattened: (samples, scores)."""
-        names = [self.network.output.name]
+        names = [session.get_outputs()[0].name]
         runs = [outputs[0] for _, outputs in batches(session, x, self.network.batch, names)]
         return np.concatenate(runs).reshape(len(x), -1).astype(np.float64)
 
@@ -91,7 +91,10 @@ def open_session(model: bytes) -> onnxruntime.InferenceSession:
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4
     try:
-        return onnxruntime.InferenceSession(model, options, ["CPUExecutionProvider"])
+        wrong = ["Pad_Fusion"]  # of 1.31: drops the zeros of a Pad before a MaxPool
+        return onnxruntime.InferenceSession(
+            model, options, ["CPUExecutionProvider"], disabled_optimizers=wrong
+        )
     except Exception as error:  # onnxruntime's exceptions have no common base
         raise cannot_run(error) from error
 

@@ -188,13 +188,15 @@ class NetworkOutput:
 
     The scores, as (height, width, channels), are transposed by ``axes`` and reshaped to
     ``shape`` (one sample, without the batch axis); then ``transform``: ``"none"``,
-    ``"softmax"`` or ``"log_softmax"``.
+    ``"softmax"``, ``"log_softmax"`` or ``"argmax"``: the number of the greatest score, of shape
+    ``label_shape``.
     """
 
     name: str
     shape: tuple[int, ...]
     axes: tuple[int, int, int]
     transform: str
+    label_shape: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -202,7 +204,8 @@ class Network:
     """Layers in topological order; the first is the input, the last one the output.
 
     ``model`` is the simplified ONNX model, serialized, with a batch axis of ``batch`` and
-    the tensors that the probes name as further outputs; ``original`` the one before.
+    the tensors that the probes name as further outputs; ``original`` the one before. Both
+    give scores, also where an ArgMax follows.
     """
 
     layers: tuple[Layer, ...]

@@ -27,7 +27,16 @@ from edgespike.importers.network import (
     Scale,
 )
 from edgespike.importers.onnx_elementwise import same
-from edgespike.importers.onnx_operators import OPERATORS, REFUSED, move
+from edgespike.importers.onnx_operators import (
+    CHANNELWISE,
+    ELEMENTWISE,
+    OPERATORS,
+    REFUSED,
+    TAKE_PARTS,
+    argmax,
+    move,
+)
+from edgespike.importers.onnx_parts import by_pieces, gathered, is_whole
 from edgespike.importers.onnx_quantized import dequantize_linear, quantize_linear
 from edgespike.importers.onnx_views import Builder, Index, Node, Refused, View, check_size
 
@@ -66,6 +75,8 @@ def read_layers(
         raise UnsupportedError(
             f"this network cannot be converted: {error}", "change its input or its last layer"
         ) from error
+    if network_output.transform == "argmax":
+        model, original = before_label(model, result.name), before_label(original, result.name)
     exposed = with_probes(model, [layer.probe.tensor for layer in layers[1:]])
     return Network(
         tuple(layers), network_input, network_output, exposed, original.SerializeToString(), shape[0]
@@ -92,7 +103,7 @@ def read_nodes(net: Builder, model: onnx.ModelProto) -> None:
                 raise Refused(REFUSED.get(node.op, "unsupported operator"))
             else:
                 check_transform(net, node)
-                net.values[node.output] = OPERATORS[node.op](net, node)
+                keep(net, node, proto)
         except Refused as error:
             refused.append(f"{node.op} {node.name}: {error}")
         except (ValueError, LookupError, TypeError, ArithmeticError) as error:
@@ -105,11 +116,34 @@ def read_nodes(net: Builder, model: onnx.ModelProto) -> None:
         )
 
 
+def keep(net: Builder, node: Node, proto: onnx.NodeProto) -> None:
+    """Reads one node, and keeps its outputs."""
+    operator = OPERATORS[node.op]
+    result: Any = None
+    if node.op not in TAKE_PARTS:
+        views = {name: net.values[name] for name in node.inputs if isinstance(net.values.get(name), View)}
+        cut = {
+            name: view for name, view in views.items() if isinstance(view, View) and not is_whole(net, view)
+        }
+        if len(views) == len(cut) == 1 and node.op in ELEMENTWISE | CHANNELWISE:
+            result = by_pieces(net, node, operator, ELEMENTWISE)
+        for name, view in cut.items() if result is None else ():
+            net.values[name] = gathered(net, replace(net.computed_view(view), tensor=name))
+        result = operator(net, node) if result is None else result
+        net.values |= cut  # as they were, for readers that take parts
+    else:
+        result = operator(net, node)
+    if isinstance(result, View):
+        result = [result]
+    for name, view in zip(proto.output, result, strict=False):
+        net.values[name] = view
+
+
 def check_transform(net: Builder, node: Node) -> None:
     """Refuses what computes with the probabilities of a softmax."""
     values = [net.values[name] for name in node.inputs if name]
     passed = any(isinstance(value, View) and value.transform != "none" for value in values)
-    if passed and OPERATORS[node.op] not in (move, same, quantize_linear, dequantize_linear):
+    if passed and OPERATORS[node.op] not in (move, same, argmax, quantize_linear, dequantize_linear):
         raise Refused("it follows a softmax, which is supported at the end only")
 
 
@@ -136,6 +170,8 @@ def finish(
 ) -> tuple[list[Layer], NetworkInput, NetworkOutput]:
     """Orders what has been read. ``shape``: of one sample."""
     output = net.computed_view(output)
+    if not is_whole(net, output):
+        output = gathered(net, replace(output, tensor=result))
     readers = {link.source for layer in net.layers for link in layer.links}
     if output.layer == 0 or output.multiply is not None or output.layer in readers:
         own = net.own_layer(replace(output, tensor=result))
@@ -162,7 +198,7 @@ def finish(
         replace(layer, links=tuple(in_grid_order(link, order) for link in layer.links)) for layer in layers
     ]
     network_output = NetworkOutput(
-        result, output.index.shape[1:], (axes[0], axes[1], axes[2]), output.transform
+        result, output.index.shape[1:], (axes[0], axes[1], axes[2]), output.transform, net.label_shape
     )
     return layers, network_input, network_output
 
@@ -252,6 +288,19 @@ def in_grid_order(link: Link, order: Index) -> Link:
     if link.source or not isinstance(link.map, Dense):
         return link
     return Link(0, Dense(link.map.weight[order.ravel()]))
+
+
+def before_label(model: onnx.ModelProto, label: str) -> onnx.ModelProto:
+    """The model with the scores that its last node, an ArgMax, reads as its output."""
+    made_by = {name: node for node in model.graph.node for name in node.output}
+    node = made_by[label]
+    while node.op_type != "ArgMax":
+        node = made_by[node.input[0]]
+    result = onnx.ModelProto()
+    result.CopyFrom(model)
+    del result.graph.output[:]
+    result.graph.output.append(onnx.ValueInfoProto(name=node.input[0]))
+    return result
 
 
 def with_probes(model: onnx.ModelProto, tensors: list[str]) -> bytes:

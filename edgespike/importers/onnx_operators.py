@@ -21,6 +21,15 @@ from edgespike.importers.network import (
     MaxPool,
 )
 from edgespike.importers.onnx_elementwise import add, batch_normalization, clip, function, multiply, same
+from edgespike.importers.onnx_parts import (
+    channels_of,
+    concat,
+    pad,
+    part_of,
+    pieces,
+    split,
+    spread_weight,
+)
 from edgespike.importers.onnx_quantized import (
     dequantize_linear,
     integer_product,
@@ -76,18 +85,20 @@ def dense(net: Builder, node: Node, view: View, weight: Float, bias: Float) -> V
     if view.multiply is not None and view.add is not None:
         bias = bias + view.add[0].ravel() @ weight
         weight = weight * view.multiply[0].reshape(-1, 1)
-    matrix = np.zeros((net.layers[view.layer].size, weight.shape[1]))
-    np.add.at(matrix, net.rows(view).ravel(), weight)
+    links = []
+    for part, place in pieces(net, view.moved(lambda array: array.reshape(len(array), -1)), 1):
+        matrix = np.zeros((net.layers[part.layer].size, weight.shape[1]))
+        np.add.at(matrix, net.rows(part), weight[place])
+        links.append(Link(part.layer, Dense(matrix)))
     rows = np.arange(weight.shape[1]).reshape(*places, -1)
-    link = Link(view.layer, Dense(matrix))
-    return net.append(node.output, (1, 1, weight.shape[1]), [link], bias, rows, view.batch)
+    return net.append(node.output, (1, 1, weight.shape[1]), links, bias, rows, view.batch)
 
 
 def pointwise(net: Builder, node: Node, view: View, weight: Float, bias: Float) -> View:
     """A matrix applied at each place of a channels-last tensor: a 1 x 1 convolution."""
     last = view.index.ndim - 1
     first = view.moved(lambda array: np.moveaxis(array, last, 1))
-    height, width, _ = net.grid(first)
+    height, width = (1, *first.index.shape[2:])[-2:]
     link = Convolution(weight[:, None, None, :], (1, 1), (1, 1), (0, 0), 1)
     result = convolved(net, node, first, (height, width, weight.shape[1]), link, bias)
     return net.probe_at(node.output, result.moved(lambda array: np.moveaxis(array, 1, last)))
@@ -96,7 +107,10 @@ def pointwise(net: Builder, node: Node, view: View, weight: Float, bias: Float) 
 def convolution(net: Builder, node: Node) -> View:
     """Conv along one or two axes."""
     view = net.view(node)
-    height, width, channels = net.grid(view)
+    if view.index.ndim not in (3, 4):
+        raise Refused(f"its input has shape {view.index.shape}; one or two axes of space are supported")
+    channels, *space = view.index.shape[1:]
+    height, width = (1, *space)[-2:]
     weight = net.weight(node, 1)
     window = Window.of(node, view, weight.shape[2:])
     if min(window.padding + window.end) < 0:
@@ -116,17 +130,26 @@ def convolved(net: Builder, node: Node, view: View, shape: Shape, link: Convolut
 
     What pads the border is 0 after that, so the addend's part of the bias differs there.
     """
-    pending = pending_grid(view, net.grid(view))
-    if pending is not None:
-        factor, addend = pending
-        target = (shape[0], shape[1])
-        shift = convolve(
-            addend[None], link.weight, target, link.stride, link.dilation, link.padding, link.groups
-        )
-        bias = bias + shift[0]
-        link = replace(link, weight=link.weight * factor[:, None, None, None])
+    links = []
+    for part, place in pieces(net, view, 1):
+        grid, channels = channels_of(net, part)
+        own = replace(link, weight=link.weight[place])
+        pending = pending_grid(part, (*grid[:2], len(channels)))
+        if pending is not None:
+            factor, addend = pending
+            target = (shape[0], shape[1])
+            geometry = (own.stride, own.dilation, own.padding, own.groups)
+            bias = bias + convolve(addend[None], own.weight, target, *geometry)[0]
+            own = replace(own, weight=own.weight * factor[:, None, None, None])
+        if not np.array_equal(channels, np.arange(grid[2])):
+            if own.groups > 1:
+                raise Refused("its groups read channels of several layers, or some of a layer's")
+            own = replace(own, weight=spread_weight(own.weight, channels, grid[2]))
+        source, top, left = net.padded.get(part.layer, (part.layer, 0, 0))
+        own = replace(own, padding=(own.padding[0] + top, own.padding[1] + left))
+        links.append(Link(source, own))
     rows = channels_first(shape, view.index.ndim)
-    return net.append(node.output, shape, [Link(view.layer, link)], bias, rows, view.batch)
+    return net.append(node.output, shape, links, bias, rows, view.batch)
 
 
 # ---- pools -------------------------------------------------------------------
@@ -296,7 +319,10 @@ def averaged(net: Builder, node: Node, view: View, window: Window, divisor: Inde
             pending[1][None], target, window.kernel, window.stride, window.dilation, window.padding
         )
         addend = total[0] / divisor[:, :, None]
-    link = AveragePool(window.kernel, window.stride, window.padding, window.dilation, divisor)
+    source, top, left = net.padded.get(view.layer, (view.layer, 0, 0))
+    view = replace(view, layer=source)
+    padding = (window.padding[0] + top, window.padding[1] + left)
+    link = AveragePool(window.kernel, window.stride, padding, window.dilation, divisor)
     return pooled(net, node, view, (*target, shape[2]), link, factor, addend)
 
 
@@ -387,16 +413,33 @@ REFUSED = {
 
 QUANTIZED_STEPS = {"AveragePool": 1, "GlobalAveragePool": 1, "LeakyRelu": 1, "Sigmoid": 1, "Add": 2, "Mul": 2}
 
-OPERATORS: dict[str, Callable[[Builder, Node], View]] = {
+
+def argmax(net: Builder, node: Node) -> View:
+    """ArgMax over all scores, at the end: done by the host."""
+    view = net.view(node)
+    axis = node.attributes.get("axis", 0)
+    if view.index.shape[axis] * view.batch != view.index.size or axis % view.index.ndim == 0:
+        raise Refused(f"it goes over axis {axis} of shape {view.index.shape}; all scores are supported")
+    if node.attributes.get("select_last_index", 0):
+        raise Refused("it chooses the last of equal scores; the first is supported")
+    kept = node.attributes.get("keepdims", 1)
+    net.label_shape = (1,) * (view.index.ndim - 1 if kept else view.index.ndim - 2)
+    return replace(view, transform="argmax")
+
+
+OPERATORS: dict[str, Callable[[Builder, Node], Any]] = {
     "Add": add,
+    "ArgMax": argmax,
     "AveragePool": average_pool,
     "BatchNormalization": batch_normalization,
     "Cast": same,
     "Clip": clip,
+    "Concat": concat,
     "Conv": convolution,
     "Div": multiply,
     "Dropout": same,
     "Flatten": move,
+    "Gather": part_of,
     "Gemm": gemm,
     "GlobalAveragePool": global_pool,
     "GlobalMaxPool": global_pool,
@@ -407,12 +450,15 @@ OPERATORS: dict[str, Callable[[Builder, Node], View]] = {
     "MaxPool": max_pool,
     "Min": clip,
     "Mul": multiply,
+    "Pad": pad,
     "ReduceMax": reduce,
     "ReduceMean": reduce,
     "ReduceSum": reduce,
     "Relu": clip,
     "Reshape": move,
+    "Slice": part_of,
     "Softmax": softmax,
+    "Split": split,
     "Squeeze": move,
     "Sub": add,
     "Sum": add,
@@ -420,6 +466,17 @@ OPERATORS: dict[str, Callable[[Builder, Node], View]] = {
     "Unsqueeze": move,
     **dict.fromkeys(FUNCTIONS, function),
 }
+
+# Take tensors of several layers, or of a part of one, as they are.
+TAKE_PARTS = {
+    *("Concat", "Conv", "ConvInteger", "Gather", "Gemm", "MatMul", "MatMulInteger", "Slice", "Split"),
+    *(name for name, operator in OPERATORS.items() if operator in (move, same)),
+}
+
+# Work element by element, or channel by channel, so that joined tensors may come layer by layer.
+ELEMENTWISE = {*FUNCTIONS, "Add", "Sub", "Mul", "Div", "Relu", "Clip", "Max", "Min"}
+ELEMENTWISE |= {"QuantizeLinear", "DequantizeLinear"}
+CHANNELWISE = {"AveragePool", "BatchNormalization", "GlobalAveragePool", "GlobalMaxPool", "MaxPool"}
 
 # Quantized operators are steps on real numbers, which the table above has.
 OPERATORS |= {

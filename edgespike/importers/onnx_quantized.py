@@ -19,7 +19,7 @@ from edgespike.importers.network import Float, Levels, MaxPool
 from edgespike.importers.onnx_elementwise import affine, function_of
 from edgespike.importers.onnx_views import Builder, Node, Refused, View
 
-Operators = dict[str, Callable[[Builder, Node], View]]
+Operators = dict[str, Callable[[Builder, Node], Any]]
 
 # ---- to integers and back ----------------------------------------------------
 
@@ -148,7 +148,8 @@ class Steps:
         kept = {name: value for name, value in self.node.attributes.items() if name not in other}
         output = f"{self.node.output} {op}"
         proto = helper.make_node(op, names, [output], self.node.name, **(kept | attributes))
-        return replace(self.operators[op](self.net, Node.of(proto)), tensor=output)
+        result: View = self.operators[op](self.net, Node.of(proto))
+        return replace(result, tensor=output)
 
     def back(self, view: View, position: int) -> View:
         """The result as integers; scale and zero point are inputs."""

@@ -78,7 +78,8 @@ class View:
 
     The tensor's value is ``function(neuron) * multiply + add``, the last two arrays of the
     tensor's shape. ``tensor``: its name. ``sole``: nothing else reads the layer.
-    ``transform``: the softmax that has been passed.
+    ``transform``: the softmax that has been passed. ``parts``: layers of a joined view, whose
+    index `onnx_parts` explains.
     """
 
     layer: int
@@ -89,6 +90,7 @@ class View:
     add: Float | None = None
     transform: str = "none"
     function: Pending | None = None
+    parts: tuple[int, ...] | None = None
 
     @property
     def batch(self) -> int:
@@ -118,6 +120,9 @@ class Builder:
     input_map: Index | None = None
     computed: dict[tuple[int, str], int] = field(default_factory=dict)  # by layer and function's name
     exclusive: set[int] = field(default_factory=set)  # pools that alone read what they pool
+    label_shape: tuple[int, ...] = ()  # of the number of the greatest score, where that is the output
+    padded: dict[int, tuple[int, int, int]] = field(default_factory=dict)  # source, rows and columns before
+    gathered: dict[str, View] = field(default_factory=dict)  # by the tensor's name
     copies: dict[str, View] = field(default_factory=dict)  # of the input, by the tensor's name
     multiply: Float = field(default_factory=lambda: np.ones(1))
     add: Float = field(default_factory=lambda: np.zeros(1))
@@ -157,6 +162,22 @@ class Builder:
                 "not-finite",
             )
         return value.astype(np.float64)
+
+    def own_piece(self, node: Node, part: View, place: slice, axis: int, number: int) -> Node:
+        """A node for one part of its first input, with its part of constants by channel."""
+        names = []
+        for position, name in enumerate(node.inputs):
+            own = f"{node.output} piece {number} of {name}"
+            value: Any = part if position == 0 else self.values[name] if name else None
+            if isinstance(value, np.ndarray) and position:
+                value = cut_constant(value, node.op, part.index.ndim, place, axis)
+            if value is not None:
+                self.values[own], self.uses[own] = value, 1
+            names.append(own if name else "")
+        proto = onnx.NodeProto()
+        proto.CopyFrom(node.proto)
+        proto.input[:], proto.output[:] = names, [f"{node.output} piece {number}"]
+        return Node.of(proto)
 
     # ---- neurons
 
@@ -319,3 +340,13 @@ def pending_grid(view: View, shape: Shape) -> tuple[Float, Float] | None:
     by_place = (value[0].reshape(shape[2], *shape[:2]) for value in (view.multiply, view.add))
     factor, addend = (np.moveaxis(value, 0, 2) for value in by_place)
     return by_channel(factor), addend
+
+
+def cut_constant(value: NDArray[Any], op: str, dimensions: int, place: slice, axis: int) -> NDArray[Any]:
+    """The part of a constant that belongs to a part of a tensor: of channels, or of what broadcasts to it."""
+    if op == "BatchNormalization":
+        return value[place]
+    behind = axis - dimensions + value.ndim
+    if behind < 0 or value.shape[behind] == 1:
+        return value
+    return np.moveaxis(np.moveaxis(value, behind, 0)[place], 0, behind)

@@ -917,6 +917,164 @@ def sum_of_several() -> Writer:
     return net
 
 
+# ---- tensors of several layers, and parts of one ------------------------------------
+
+
+def join(net: Writer, *names: str, axis: int = 1) -> str:
+    """Adds a Concat of these tensors."""
+    first, *others = names
+    return net.add("Concat", *others, source=first, axis=axis)
+
+
+@network
+def inception_block() -> Writer:
+    net = Writer((1, 2, 8, 8))
+    net.conv(2, 4, 3, 3, pads=[1, 1, 1, 1])
+    start = net.add("Relu")
+    net.conv(4, 2, 1, 1)
+    first = net.add("Relu")
+    net.tensor = start
+    net.conv(4, 3, 3, 3, pads=[1, 1, 1, 1])
+    second = net.add("Sigmoid")
+    third = net.add("MaxPool", source=start, kernel_shape=[3, 3], pads=[1, 1, 1, 1])
+    join(net, first, second, third)
+    net.add("MaxPool", kernel_shape=[2, 2], strides=[2, 2])
+    net.conv(9, 4, 3, 3)
+    net.add("Relu")
+    return flat_gemm(net, 16)
+
+
+@network
+def dense_block() -> Writer:
+    net = Writer((1, 2, 6, 6))
+    first = net.conv(2, 3, 3, 3, pads=[1, 1, 1, 1])
+    net.add("Relu")
+    second = net.conv(3, 2, 3, 3, pads=[1, 1, 1, 1])
+    join(net, first, second)
+    net.batch_norm(5)
+    third = net.add("Relu")
+    net.conv(5, 2, 3, 3, pads=[1, 1, 1, 1])
+    join(net, third, net.tensor)
+    net.batch_norm(7)
+    net.add("LeakyRelu", alpha=0.1)
+    net.add("AveragePool", kernel_shape=[2, 2], strides=[2, 2])
+    return flat_gemm(net, 63)
+
+
+@network
+def concat_of_vectors_with_the_input() -> Writer:
+    net = Writer(("N", 8))
+    first = net.gemm(8, 5)
+    net.add("Relu")
+    second = net.tensor
+    join(net, second, "x", first)
+    net.gemm(18, 4)
+    return net
+
+
+@network
+def concat_at_the_end() -> Writer:
+    net = Writer(("N", 8))
+    net.gemm(8, 6)
+    hidden = net.add("Relu")
+    first = net.gemm(6, 3)
+    net.tensor = hidden
+    second = net.gemm(6, 2)
+    join(net, first, second)
+    return net
+
+
+@network
+def concat_along_space_and_flattened() -> Writer:
+    net = Writer((1, 2, 6, 6))
+    net.conv(2, 3, 3, 3)
+    first = net.add("Relu")
+    net.tensor = "x"
+    net.conv(2, 3, 5, 3)
+    second = net.add("Tanh")
+    join(net, first, second, axis=2)
+    return flat_gemm(net, 72)
+
+
+@network
+def concat_channels_last() -> Writer:
+    net = Writer((1, 6, 6, 2))
+    net.add("Transpose", perm=[0, 3, 1, 2])
+    first = net.conv(2, 3, 3, 3)
+    net.add("Transpose", perm=[0, 2, 3, 1])
+    left = net.add("Relu")
+    net.conv(2, 4, 3, 3)
+    net.nodes[-1].input[0] = net.nodes[0].output[0]
+    net.add("Transpose", perm=[0, 2, 3, 1])
+    join(net, left, net.tensor, axis=3)
+    net.add("Relu")
+    net.add("MatMul", net.normal(7, 3))
+    net.add("ReduceMean", axes=[1, 2], keepdims=0)
+    assert first
+    return net
+
+
+@network
+def split_and_joined_crosswise() -> Writer:
+    net = Writer((1, 2, 6, 6))
+    net.conv(2, 6, 3, 3)
+    whole = net.add("Relu")
+    net.nodes.append(helper.make_node("Split", [whole], ["left", "right"], axis=1))
+    net.tensor = "left"
+    net.conv(3, 3, 3, 3, pads=[1, 1, 1, 1])
+    net.add("Relu")
+    join(net, "right", net.tensor)
+    net.conv(6, 4, 1, 1)
+    net.add("Relu")
+    net.add("Add", net.add("Slice", *(net.constant(np.array([n])) for n in (1, 5, 1)), source=whole))
+    return flat_gemm(net, 64)
+
+
+@network
+def slice_of_the_input_and_of_space() -> Writer:
+    net = Writer((1, 3, 7, 7))
+    net.add("Slice", *(net.constant(np.array(value)) for value in ([1, 2], [3, 7], [1, 3])))
+    net.add("Gather", net.constant(np.array([1, 0])), axis=1)
+    net.add("Flatten")
+    net.gemm(70, 6)
+    net.add("Relu")
+    net.gemm(6, 3)
+    return net
+
+
+@network
+def channels_of_the_input_gathered() -> Writer:
+    net = Writer((1, 3, 5, 5))
+    net.add("Gather", net.constant(np.array([2, 0])), axis=1)
+    net.conv(2, 4, 3, 3)
+    net.add("Relu")
+    return flat_gemm(net, 36)
+
+
+@network
+def padded_before_conv_and_pools() -> Writer:
+    net = Writer((1, 2, 6, 5))
+    net.add("Pad", net.constant(np.array([0, 0, 1, 2, 0, 0, 0, 1])))
+    net.conv(2, 4, 3, 3, strides=[2, 1])
+    net.add("Relu")
+    net.add("Pad", net.constant(np.array([0, 0, 1, 0, 0, 0, 0, 1])))
+    net.add("AveragePool", kernel_shape=[2, 2])
+    net.batch_norm(4)
+    net.add("Pad", net.constant(np.array([0, 0, 1, 1, 0, 0, 1, 1])))
+    net.add("MaxPool", kernel_shape=[2, 2], strides=[2, 2])
+    return flat_gemm(net, 32)
+
+
+@network
+def padded_channels_last() -> Writer:
+    net = Writer((1, 6, 5, 2), opset=18)
+    net.add("Pad", net.constant(np.array([1, 0, 1, 2])), "", net.constant(np.array([1, 2])))
+    net.add("Transpose", perm=[0, 3, 1, 2])
+    net.conv(2, 4, 3, 3)
+    net.add("Relu")
+    return flat_gemm(net, 120)
+
+
 # ---- the float twin ----------------------------------------------------------------
 
 

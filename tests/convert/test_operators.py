@@ -6,9 +6,10 @@ from pathlib import Path
 
 import numpy as np
 import onnx
+import onnxruntime
 import pytest
 from numpy.typing import NDArray
-from small_networks import IMPORTED, NETWORKS, float_twin
+from small_networks import IMPORTED, NETWORKS, Writer, float_twin
 
 from edgespike import InferenceSession
 from edgespike.convert import Calibration, convert_onnx
@@ -65,3 +66,26 @@ def test_converted_network_is_near_and_all_backends_agree(name: str, tmp_path: P
     expected = FloatNetwork(read_onnx(path)).scores(x).reshape(output.shape)
     distance = np.sqrt(np.square(output - expected).mean() / np.square(expected).mean())
     assert distance < (0.12 if name in STEEP else 0.04)
+
+
+@pytest.mark.parametrize("kept", [0, 1])
+def test_the_label_itself(kept: int, tmp_path: Path) -> None:
+    net = Writer((1, 6))
+    net.gemm(6, 5)
+    net.add("Relu")
+    net.gemm(5, 3)
+    net.add("Softmax", axis=1)
+    net.add("ArgMax", axis=1, keepdims=kept)
+    model = net.model()
+    del model.graph.output[:]
+    shape = [1, 1] if kept else [1]
+    model.graph.output.append(onnx.helper.make_tensor_value_info(net.tensor, onnx.TensorProto.INT64, shape))
+    onnx.save(model, tmp_path / "network.onnx")
+    x = np.random.default_rng(1).normal(0, 1, (100, 6)).astype(np.float32)
+    session = InferenceSession(convert_onnx(tmp_path / "network.onnx", Calibration(x))[0])
+    original = onnxruntime.InferenceSession(model.SerializeToString())
+    expected = np.concatenate([original.run(None, {"x": sample[None]})[0] for sample in x])
+    (said,) = session.run(None, {"x": x})
+    assert said.shape == expected.shape and said.dtype == np.int64
+    assert session.get_outputs()[0].shape == (None, *expected.shape[1:])
+    assert (said == expected).mean() > 0.97
