@@ -11,6 +11,7 @@ The initial state is at rest on a random input, worked out by the reference's pr
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -48,6 +49,7 @@ from edgespike.graph import (
 from edgespike.reference import level, maximum, project
 
 Generator = np.random.Generator
+ShapeMaker = Callable[[Generator], Shape]
 
 GREATEST_BOUND = 1 << 30  # what accumulators are asked to hold, below 2**31 with bias and step
 LONGEST = 4000  # ticks of a sample (random_events): accumulators fed by spikes grow all the time
@@ -134,8 +136,8 @@ def add_max_pool(rng: Generator, plan: Plan, source: int) -> None:
     plan.shapes.append(shape)
 
 
-def add_population(rng: Generator, plan: Plan, source: int) -> None:
-    shape = plan.shapes[source] if chance(rng, 0.3) else random_shape(rng)
+def add_population(rng: Generator, plan: Plan, source: int, new_shape: ShapeMaker) -> None:
+    shape = plan.shapes[source] if chance(rng, 0.3) else new_shape(rng)
     target = len(plan.shapes)
     others = [number(rng, 0, target - 1) for _ in range(choose(rng, 0, 0, 1, 2))]  # perhaps the same one
     for start in (source, *others):
@@ -143,7 +145,9 @@ def add_population(rng: Generator, plan: Plan, source: int) -> None:
     plan.shapes.append(shape)
 
 
-def random_plan(rng: Generator, input_shape: Shape, count: int, pools: bool) -> Plan:
+def random_plan(
+    rng: Generator, input_shape: Shape, count: int, pools: bool, new_shape: ShapeMaker = random_shape
+) -> Plan:
     plan = Plan([input_shape], [], set())
     while len(plan.shapes) < count:
         last = len(plan.shapes) - 1
@@ -151,11 +155,11 @@ def random_plan(rng: Generator, input_shape: Shape, count: int, pools: bool) -> 
         if pools and chance(rng, 0.3):
             add_max_pool(rng, plan, source)
         else:
-            add_population(rng, plan, source)
+            add_population(rng, plan, source, new_shape)
     sources = {projection.source for projection in plan.projections}
     idle = [number for number in range(len(plan.shapes) - 1) if number not in sources]
     if idle and len(plan.shapes) - 1 in plan.pools:  # a max pool takes no second projection
-        add_population(rng, plan, len(plan.shapes) - 1)
+        add_population(rng, plan, len(plan.shapes) - 1, new_shape)
     for source in idle:
         target = len(plan.shapes) - 1
         connection = random_connection(rng, plan.shapes[source], plan.shapes[target])
@@ -397,15 +401,21 @@ def random_shift(rng: Generator, projection: Projection, populations: list[Popul
     return 0
 
 
-def random_graph(rng: Generator, spiking: bool = False, counts: bool | None = None) -> Graph:
+def random_graph(
+    rng: Generator,
+    spiking: bool = False,
+    counts: bool | None = None,
+    new_shape: ShapeMaker = random_shape,
+) -> Graph:
     """A random valid graph.
 
     Args:
         rng: the only source of randomness.
         spiking: with integrate-and-fire populations, and mostly spike inputs.
         counts: whether the input counts events; None: sometimes.
+        new_shape: gives the shapes of populations.
     """
-    shape = random_shape(rng)
+    shape = new_shape(rng)
     event_counts = None
     if counts or (counts is None and chance(rng, 0.3)):
         first, event_counts = random_event_counts(rng, shape)
@@ -413,7 +423,7 @@ def random_graph(rng: Generator, spiking: bool = False, counts: bool | None = No
         first = random_spike_input(rng, shape)
     else:
         first = random_level_input(rng, shape)
-    plan = random_plan(rng, first.shape, number(rng, 2, 7), pools=not spiking)
+    plan = random_plan(rng, first.shape, number(rng, 2, 7), not spiking, new_shape)
     populations = [first]
     for i in range(1, len(plan.shapes)):
         population = random_population(rng, plan, i, populations, spiking)

@@ -21,6 +21,7 @@ VERBS = {
     "check": "Look at a network to convert, or a model's certificate.",
     "convert": "Turn a trained ONNX or NIR network into a model file.",
     "inspect": "Check a model file and show what is in it.",
+    "fit": "Say what a model takes of a board, before flashing.",
     "run": "Classify images or event recordings.",
     "eval": "Measure accuracy and cost on labelled data.",
     "compare": "Find where a spiking network parts from its original.",

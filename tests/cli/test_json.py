@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from edgespike.boards import BOARDS
 from edgespike.link import DeviceClient
 
 DOCUMENT = Path(__file__).resolve().parents[2] / "docs" / "cli.md"
@@ -80,6 +81,13 @@ def test_inspect(cli: Any, model: str, request: pytest.FixtureRequest) -> None:
     outcome = cli("inspect", request.getfixturevalue(model), "--json")
     assert outcome.code == 0
     check(outcome.out, "inspect")
+
+
+def test_fit(cli: Any, event_model: Path, recordings: Path) -> None:
+    value = check(cli("fit", event_model, "--all", "--samples", recordings, "--json").out, "fit")
+    assert len(value["boards"]) == len(BOARDS) and all(board["fits"] for board in value["boards"])
+    here = check(cli("fit", event_model, "--board", "microbit", "--json").out, "fit")
+    assert [board["board"] for board in here["boards"]] == ["microbit"]
 
 
 def test_run(cli: Any, image_model: Path, images: Path) -> None:

@@ -1,0 +1,114 @@
+"""Predicted instructions: as QEMU counts them, and never less than the worst case says."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import sys
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from random_graphs import random_events, random_graph
+
+from edgespike.activity import Activity, count_operations
+from edgespike.boards import BOARDS
+from edgespike.graph import Graph, InputSpec
+from edgespike.instructions import costs_of, instructions, worst_event, worst_push, worst_tick
+from edgespike.work import works_at_once
+
+TOOL = Path(__file__).parents[2] / "tools" / "measure_instructions.py"
+CORE = "cortex-m4"
+
+
+@pytest.fixture(scope="module")
+def tool() -> Any:
+    """The tool as a module."""
+    spec = importlib.util.spec_from_file_location("measure_instructions", TOOL)
+    assert spec and spec.loader
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="module")
+def held_out(tool: Any, data_folder: Path) -> list[Any]:
+    """Networks that the costs were not made from, each with a sample."""
+    os.environ["EDGESPIKE_TEST_DATA"] = str(data_folder)
+    return list(tool.held_out())
+
+
+@pytest.fixture(scope="module")
+def operations(held_out: list[Any]) -> list[Counter[str]]:
+    return [count_operations(job.graph, job.events) for job in held_out]
+
+
+@pytest.mark.parametrize("core", ["cortex-m0", "cortex-m4"])
+def test_instructions_of_a_sample_are_within_15_percent(
+    tool: Any, held_out: list[Any], operations: list[Counter[str]], core: str, qemu: str, arm_gcc: str
+) -> None:
+    """If the core has become slower or faster, run ``tools/measure_instructions.py --record``."""
+    counts = tool.measure(core, [job.to_bytes() for job in held_out])
+    for job, count, done in zip(held_out, counts, operations, strict=True):
+        assert instructions(done, core) == pytest.approx(count, rel=0.15), job.name
+
+
+def test_every_operation_has_a_cost_on_every_core() -> None:
+    cores = {board.core for board in BOARDS}
+    for seed in range(60):
+        rng = np.random.default_rng(seed)
+        graph = random_graph(rng, spiking=seed % 2 == 0)
+        for operation in count_operations(graph, random_events(rng, graph, 20, longest=3)):
+            assert all(operation in costs_of(core) for core in cores), operation
+    assert all(cost >= 0 for core in cores for cost in costs_of(core).values())
+
+
+def by_tick(graph: Graph, events: NDArray[Any]) -> Iterator[tuple[int, float]]:
+    """For each tick with events, in one window: how many, and the instructions until it has closed."""
+    network = Activity(graph)
+    for tick in np.unique(events["tick"]):
+        if graph.input.window_ticks and tick >= graph.input.window_ticks - 1:
+            return
+        network.advance(int(tick))
+        network.operations = Counter()
+        part = events[events["tick"] == tick]
+        network.push(part)
+        network.advance(int(tick) + 1)
+        yield len(part), instructions(network.operations, CORE)
+
+
+def test_no_event_takes_more_than_the_worst_case() -> None:
+    checked = 0
+    for seed in range(40):
+        rng = np.random.default_rng(seed)
+        graph = random_graph(rng)
+        if graph.input.event_counts is None:
+            graph = replace(graph, input=InputSpec())  # values that are valid wherever ticks end
+        assert works_at_once(graph)
+        worst = worst_event(graph, CORE)
+        assert 0 < worst_push(graph, CORE) < worst
+        events = random_events(rng, graph, 30)
+        events["tick"] = 2 * np.arange(len(events))
+        for _, taken in by_tick(graph, events):
+            assert taken <= worst * 1.000001
+            checked += 1
+    assert checked > 300
+
+
+def test_no_tick_takes_more_than_the_worst_case() -> None:
+    checked = 0
+    for seed in range(40):
+        rng = np.random.default_rng(seed)
+        graph = random_graph(rng, spiking=seed % 2 == 0)
+        worst = worst_tick(graph, CORE)
+        pushed = worst_push(graph, CORE)
+        for count, taken in by_tick(graph, random_events(rng, graph, 60)):
+            assert taken <= (worst + count * pushed) * 1.000001
+            checked += 1
+    assert checked > 100

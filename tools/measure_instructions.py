@@ -1,0 +1,363 @@
+"""Counts instructions of the core in QEMU and fits what each kind of operation costs.
+
+    PYTHONPATH=.:tests python tools/measure_instructions.py            a table of errors
+    PYTHONPATH=.:tests python tools/measure_instructions.py --record   keep edgespike/data/instructions.json
+
+Random networks of every kind run as programs of each Cortex-M core (tools/instruction_probe.c, with
+the flags of the firmware) in QEMU with -icount, where an instruction takes 1.024 microseconds of the
+board's clock. What they do is counted by edgespike/activity.py; non-negative least squares of the
+relative errors give the costs. Every fifth random network and all others (golden models, the demo,
+networks from the folder EDGESPIKE_TEST_DATA) take no part in the fit and are only predicted.
+
+Needs qemu-system-arm, arm-none-eabi-gcc and SciPy. Takes about five minutes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import struct
+import subprocess
+import tempfile
+import zlib
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from random_graphs import chance, choose, number, random_events, random_graph, random_shape
+
+import edgespike
+from edgespike import _link
+from edgespike.activity import count_operations
+from edgespike.arena import streaming_bytes
+from edgespike.graph import Graph, Shape
+from edgespike.link.messages import FrameType, Mode
+from edgespike.modelfile import decode_model, encode_model
+from edgespike.operations import Operations
+from edgespike.session import InferenceSession
+
+ROOT = Path(__file__).resolve().parents[1]
+FIRMWARE = ROOT / "firmware"
+RECORD = Path(edgespike.__file__).parent / "data" / "instructions.json"
+# A core's code runs on a board with that core, or one that has its instructions too.
+CORES = {
+    "cortex-m0": "mps2-an385",
+    "cortex-m0plus": "mps2-an385",
+    "cortex-m3": "mps2-an385",
+    "cortex-m4": "mps2-an386",
+    "cortex-m7": "mps2-an500",
+    "cortex-m55": "mps3-an547",
+}
+SHIFT = 10  # an instruction takes 2**10 ns
+BATCH = 1_900_000  # bytes of jobs that the smallest board has room for
+NETWORKS = 360
+STREAM = 1  # its number
+MOST_SCORES = 4096  # that the probe has room for
+
+
+@dataclass(frozen=True)
+class Job:
+    """A sample for a network: events (dtype CORE_EVENT), and how many ticks it has at least."""
+
+    name: str
+    graph: Graph
+    events: NDArray[Any]
+
+    def to_bytes(self) -> bytes:
+        """For the probe: the network by itself."""
+        return _job(encode_model(self.graph), self.events.tobytes(), 0)
+
+    def over_link(self) -> tuple[bytes, Operations]:
+        """For the probe: the sample as a host sends it, and what that means for the link."""
+        shape = self.graph.populations[0].shape
+        channels = 2 if self.graph.input.event_counts else shape[2]
+        frames = _link.pack_events(self.events, (*shape[:2], channels), 1024, 0, 0, 0, STREAM)
+        sent = b"".join(frame for frame, _ in frames)
+        end = struct.pack("<IHHI", len(self.events), 0, 0, STREAM)
+        sent += _link.encode_frame(FrameType.END_SAMPLE, 0, len(frames), 0, end)
+        upload = uploading(encode_model(self.graph))
+        operations: Operations = Counter({"link byte": len(sent), "link event": len(self.events)})
+        operations.update({"link frame": len(frames), "link sample": 1})
+        return _job(b"", struct.pack("<I", len(upload)) + upload + sent, 1), operations
+
+
+def _job(model: bytes, rest: bytes, kind: int) -> bytes:
+    parts = (struct.pack("<III", len(model), len(rest), kind), model, rest)
+    return b"".join(part + bytes(-len(part) % 16) for part in parts)
+
+
+def uploading(model: bytes) -> bytes:
+    """What a host sends before the first event."""
+    whole = struct.pack("<II", len(model), zlib.crc32(model))
+    frames = [_link.encode_frame(FrameType.MODEL_BEGIN, 0, 0, 1, whole)]
+    for offset in range(0, len(model), 1024):
+        frames.append(_link.encode_frame(FrameType.MODEL_DATA, 0, 0, offset, model[offset : offset + 1024]))
+    frames.append(_link.encode_frame(FrameType.MODEL_END, 0, 0, 2, whole))
+    start = struct.pack("<BBHIII", Mode.LOSSLESS, 0, 0, STREAM, 0, zlib.crc32(model))
+    frames.append(_link.encode_frame(FrameType.START, 0, 0, 3, start))
+    return b"".join(frames)
+
+
+# ---- QEMU --------------------------------------------------------------------
+
+
+def run(*command: object) -> str:
+    done = subprocess.run([str(part) for part in command], capture_output=True, text=True)
+    if done.returncode:
+        raise SystemExit(done.stderr)
+    return done.stdout
+
+
+def build(core: str, folder: Path) -> Path:
+    """The probe for a core, made by the firmware's Makefile with other sources."""
+    run(
+        "make",
+        "--silent",
+        "-C",
+        FIRMWARE,
+        f"BOARD={CORES[core]}",
+        f"CPU=-mcpu={core} -mthumb -mfloat-abi=soft",
+        f"OUT={folder}",
+        "SOURCES=instruction_probe.c cortex-m/startup.c $(BOARD_SOURCES) $(wildcard $(CORE)/*.c)",
+        "VPATH=. cortex-m drivers boards/$(BOARD) $(CORE) ../tools",
+    )
+    return folder / "edgespike.elf"
+
+
+def measure(core: str, jobs: list[bytes]) -> list[int]:
+    """Instructions of each job on a core."""
+    with tempfile.TemporaryDirectory() as name:
+        elf = build(core, Path(name))
+        symbols = [line.split() for line in run("arm-none-eabi-nm", elf).splitlines()]
+        (address,) = (int(row[0], 16) for row in symbols if row[-1] == "before_jobs")
+        counts: list[int] = []
+        for batch in batches(jobs):
+            file = Path(name) / "jobs.bin"
+            file.write_bytes(b"".join(batch) + bytes(16))
+            counts += emulate(CORES[core], elf, file, address + 16)
+    assert len(counts) == len(jobs)
+    return counts
+
+
+def batches(jobs: list[bytes]) -> Iterator[list[bytes]]:
+    """The jobs in the same order, in parts that a board has room for."""
+    batch: list[bytes] = []
+    for job in jobs:
+        if batch and sum(map(len, batch)) + len(job) > BATCH:
+            yield batch
+            batch = []
+        batch.append(job)
+    yield batch
+
+
+def emulate(board: str, elf: Path, file: Path, address: int) -> list[int]:
+    """Runs the jobs of one file."""
+    command = ["qemu-system-arm", "-M", board, "-kernel", str(elf), "-display", "none", "-monitor", "none"]
+    command += ["-icount", f"shift={SHIFT},align=off,sleep=off", "-serial", "stdio"]
+    command += ["-device", f"loader,file={file},addr={address:#x},force-raw=on"]
+    said = b""
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as qemu:
+        assert qemu.stdout is not None
+        while not said.endswith(b"end"):
+            byte = qemu.stdout.read(1)
+            if not byte:
+                raise SystemExit(f"QEMU ended after {said!r}")
+            said += byte
+        qemu.kill()
+    numbers = [int(word) for word in said[:-3].split()]
+    failed = [status for status in numbers[::2] if status]
+    if failed:
+        raise SystemExit(f"jobs failed with the codes {failed}")
+    return [round(microseconds * 1000 / 2**SHIFT) for microseconds in numbers[1::2]]
+
+
+# ---- networks ------------------------------------------------------------------
+
+
+def larger_shape(rng: np.random.Generator) -> Shape:
+    """Shapes as networks for microcontrollers have them."""
+    if chance(rng, 0.4):
+        return (1, 1, number(rng, 10, choose(rng, 40, 600)))
+    side = number(rng, 4, choose(rng, 10, 26))
+    return (side, number(rng, max(4, side - 2), side + 2), number(rng, 1, choose(rng, 8, 16, 64)))
+
+
+def calibration() -> Iterator[Job]:
+    """Random networks: small ones, where everything is overhead, and larger ones."""
+    found = 0
+    for seed in range(1_000_000, 2_000_000):
+        rng = np.random.default_rng(seed)
+        graph = random_graph(
+            rng, spiking=seed % 2 == 1, new_shape=random_shape if seed % 5 == 0 else larger_shape
+        )
+        if len(encode_model(graph)) > 150_000 or streaming_bytes(graph) > 500_000:
+            continue
+        if graph.populations[-1].size > MOST_SCORES:
+            continue
+        events = random_events(rng, graph, choose(rng, 5, 30, 100), longest=choose(rng, 2, 40))
+        if len(events) < 3 or int(events["tick"][-1]) > 600:
+            continue
+        yield Job(f"random {seed}", graph, events)
+        found += 1
+        if found == NETWORKS:
+            return
+
+
+def links() -> Iterator[Job]:
+    """Streams whose events are of every length, into the smallest network."""
+    rng = np.random.default_rng(1)
+    while True:
+        graph = random_graph(rng, new_shape=lambda rng: (number(rng, 1, 30), number(rng, 1, 30), 2))
+        if len(encode_model(graph)) < 60_000 and graph.input.window_ticks == 0:
+            break
+    for longest in (0, 1, 3, 100, 3000):
+        for count in (50, 1000):
+            events = random_events(rng, graph, count, longest)
+            yield Job(f"link {longest} {count}", graph, events)
+
+
+def held_out() -> Iterator[Job]:
+    """Networks that took no part in the fit: the golden models, the demo, and those of the data folder."""
+    for path in sorted((ROOT / "tests" / "golden").glob("*.esg")):
+        graph = decode_model(path.read_bytes())
+        if graph.self_test:
+            yield Job(f"golden {path.stem}", graph, graph.self_test.events)
+    yield from demo()
+    folder = Path(os.environ.get("EDGESPIKE_TEST_DATA", ROOT.parent / "shared" / "data"))
+    if folder.is_dir():
+        yield from onnx_networks(folder)
+        yield from spiking_networks(folder)
+
+
+def demo() -> Iterator[Job]:
+    from edgespike.convert import convert_onnx, load_calibration
+    from edgespike.data import DEMO_EVENTS, demo_calibration, demo_network, demo_recordings
+    from edgespike.events import rebase
+
+    graph, _ = convert_onnx(demo_network(), load_calibration(demo_calibration()), events=DEMO_EVENTS)
+    session = InferenceSession(graph)
+    for recording in demo_recordings()[:30:10]:
+        yield Job(f"demo {recording.name}", graph, session.core_events(rebase(recording.read())))
+
+
+def onnx_networks(folder: Path) -> Iterator[Job]:
+    from edgespike.convert import Calibration, convert_onnx
+
+    with np.load(folder / "mnist.npz") as data:
+        images = data["x_train"][:100].astype(np.float32)
+    for name, scale in (("lenet5", 255), ("netkit_mnist_mlp", 255), ("netkit_mnist_cnn", 255)):
+        graph, _ = convert_onnx(folder / "onnx" / f"{name}.onnx", Calibration(images / scale))
+        session = InferenceSession(graph)
+        shape = graph.metadata["input"]["shape"]
+        for place, sample in enumerate(images[:2]):
+            yield Job(f"{name} {place}", graph, session.sample_events(sample.reshape(shape) / scale))
+
+
+def spiking_networks(folder: Path) -> Iterator[Job]:
+    from edgespike.convert.spiking import convert_nir
+
+    graph, _ = convert_nir(folder / "nir" / "braille_noDelay_bias_zero.nir", dt=1e-4, framework="snntorch")
+    session = InferenceSession(graph)
+    rng = np.random.default_rng(2)
+    for density in (0.02, 0.2):
+        sample = (rng.random((100, *graph.metadata["input"]["shape"])) < density).astype(np.float32)
+        yield Job(f"braille {density}", graph, session.sample_events(sample))
+
+
+# ---- the fit --------------------------------------------------------------------
+
+
+def fit(rows: list[Operations], counts: list[int]) -> dict[str, float]:
+    """Costs that make the squared relative errors least; none is negative."""
+    from scipy.optimize import nnls
+
+    names = sorted(set().union(*rows))
+    matrix = np.array([[row[name] for name in names] for row in rows], float)
+    matrix /= np.array(counts, float)[:, None]
+    scale = matrix.max(axis=0)
+    solution, _ = nnls(matrix / scale, np.ones(len(counts)), maxiter=100 * len(names))
+    return dict(zip(names, (solution / scale).tolist(), strict=True))
+
+
+def predicted(costs: dict[str, float], row: Operations) -> float:
+    return sum(costs[name] * count for name, count in row.items())
+
+
+def errors(costs: dict[str, float], rows: list[Operations], counts: list[int]) -> NDArray[np.float64]:
+    """Relative errors of the prediction."""
+    return np.array([predicted(costs, row) / count - 1 for row, count in zip(rows, counts, strict=True)])
+
+
+def calibrate(core: str, fitted: list[Job], others: list[Job], operations: dict[str, Operations]) -> Any:
+    """Costs of all operations on a core, and how well they predict what they were not made from."""
+    streams = list(links())
+    over_link = [job.over_link() for job in streams]
+    jobs = [job.to_bytes() for job in (*fitted, *others, *streams)]
+    counts = measure(core, [*jobs, *(data for data, _ in over_link)])
+    known = [operations[job.name] for job in fitted]
+    costs = fit(known, counts[: len(fitted)])
+    link_counts = np.array(counts[len(jobs) :]) - counts[len(fitted) + len(others) : len(jobs)]
+    costs |= fit([row for _, row in over_link], link_counts.tolist())
+    of_others = errors(
+        costs, [operations[job.name] for job in others], counts[len(fitted) : len(fitted) + len(others)]
+    )
+    return {
+        "fitted": summary(errors(costs, known, counts[: len(fitted)])),
+        "random": summary(of_others[[job.name.startswith("random") for job in others]]),
+        "others": {
+            job.name: round(float(error), 3)
+            for job, error in zip(others, of_others, strict=True)
+            if not job.name.startswith("random")
+        },
+        "costs": {name: round(cost, 3) for name, cost in costs.items()},
+    }
+
+
+def summary(values: NDArray[np.float64]) -> dict[str, float]:
+    return {
+        "networks": len(values),
+        "rms": round(float(np.sqrt(np.mean(values**2))), 4),
+        "greatest": round(float(np.abs(values).max()), 4),
+    }
+
+
+def show(cores: dict[str, Any]) -> None:
+    """A table: a row for each core, then the errors of every network that has a name."""
+    print(f"{'relative error':16}{'fitted':>9}{'random':>9}{'greatest':>10}{'others':>9}{'greatest':>10}")
+    for core, found in cores.items():
+        named = np.array(list(found["others"].values()))
+        row = (found["fitted"]["rms"], found["random"]["rms"], found["random"]["greatest"])
+        cells = (*row, float(np.sqrt(np.mean(named**2))), float(np.abs(named).max()))
+        print(
+            f"{core:16}" + "".join(f"{cell:{w}.1%}" for cell, w in zip(cells, (9, 9, 10, 9, 10), strict=True))
+        )
+    print()
+    for name in next(iter(cores.values()))["others"]:
+        print(f"{name:24}" + "".join(f"{found['others'][name]:9.1%}" for found in cores.values()))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--record", action="store_true")
+    options = parser.parse_args()
+    random = list(calibration())
+    fitted = [job for place, job in enumerate(random) if place % 5]
+    others = [*random[::5], *held_out()]
+    operations = {job.name: count_operations(job.graph, job.events) for job in (*fitted, *others)}
+    cores = {core: calibrate(core, fitted, others, operations) for core in CORES}
+    show(cores)
+    if options.record:
+        tools = [run("arm-none-eabi-gcc", "--version"), run("qemu-system-arm", "--version")]
+        record = {"made with": [text.splitlines()[0] for text in tools], "cores": cores}
+        RECORD.write_text(json.dumps(record, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
