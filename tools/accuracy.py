@@ -2,12 +2,14 @@
 
     pip install ".[convert]"
     python tools/accuracy.py DATA
+    python tools/accuracy.py DATA --only fashion
 
-DATA: folder with mnist.npz, kws_mfcc_500.npz and onnx/. MNIST networks are calibrated on
-1000 training images and measured on the test images; keyword spotting has no training samples
-there, so it is calibrated on half of its samples and measured on the other half, both ways.
-ad01 comes without data: it runs on random log-mel-like vectors, and what is measured is the
-correlation of the reconstruction error.
+DATA: folder with mnist.npz, fashion.npz, kws_mfcc_500.npz and onnx/. Networks for images are
+calibrated on 1000 training images and measured on the test images; those for Fashion-MNIST are
+this project's own (tests/data). Keyword spotting has no training samples there, so it is
+calibrated on half of its samples and measured on the other half, both ways. ad01 comes without
+data: it runs on frames like those of a machine's log-mel spectrogram (`mel_frames`), and what is
+measured is the correlation of the reconstruction error.
 
 ``synops``: pairs of an event and a neuron that it reaches, for one sample; ``dense``: the
 multiplications of the usual computation. ``time``: how long a sample takes here in the C core,
@@ -38,9 +40,12 @@ MNIST = {  # file: what a white pixel is to the network
     "netkit_mnist_cnn.onnx": 1.0,
     "lenet5.onnx": 1.0,
 }
+FASHION = ("average", "average_sparse", "max", "residual", "separable")
+PRECISIONS = ((255, 8), (15, 8), (255, 4), (15, 4))  # levels, weight bits
 COLUMNS = (
     "network",
     "levels",
+    "bits",
     "onnxruntime",
     "edgespike",
     "same class",
@@ -55,12 +60,13 @@ TIMED_SAMPLES = 300
 
 
 def run_both(
-    path: Path, levels: int, calibration: Calibration, x: NDArray[Any]
+    path: Path, precision: tuple[int, int], calibration: Calibration, x: NDArray[Any]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], Report, float]:
     """Scores of the original and of the converted network on x, the report, and the ratio of times."""
     network = read_onnx(path)
     x = x.reshape(-1, *network.input.shape)
-    graph, report = convert_onnx(path, calibration, levels=levels)
+    levels, weights = precision
+    graph, report = convert_onnx(path, calibration, levels=levels, weights=weights)
     session = InferenceSession(graph)
     converted = session.run(None, {network.input.name: x})[0]
     exact = FloatNetwork(network).scores(x)
@@ -93,7 +99,7 @@ def time_ratio(path: Path, session: InferenceSession, x: NDArray[np.float32]) ->
 
 def row(
     name: str,
-    levels: int,
+    precision: tuple[int, int],
     exact: NDArray[Any],
     ours: NDArray[Any],
     y: NDArray[Any],
@@ -104,7 +110,7 @@ def row(
     answers, expected = ours.argmax(axis=1), exact.argmax(axis=1)
     return (
         name,
-        str(levels),
+        *map(str, precision),
         f"{100 * (expected == y).mean():.2f} %",
         f"{100 * (answers == y).mean():.2f} %",
         f"{100 * (answers == expected).mean():.2f} %",
@@ -117,16 +123,26 @@ def row(
     )
 
 
-def mnist(data: Path, file: str, levels: int) -> tuple[str, ...]:
+def fashion(data: Path, name: str, precision: tuple[int, int]) -> tuple[str, ...]:
+    """A network on Fashion-MNIST."""
+    images = np.load(data / "fashion.npz")
+    train, test = (images[key][:, None] / np.float32(255) for key in ("x_train", "x_test"))
+    calibration = Calibration(train[:1000], images["y_train"][:1000])
+    path = Path(__file__).resolve().parents[1] / "tests" / "data" / f"fashion_{name}.onnx"
+    results = run_both(path, precision, calibration, test)
+    return row(f"fashion_{name}", precision, *results[:2], images["y_test"], *results[2:])
+
+
+def mnist(data: Path, file: str, precision: tuple[int, int]) -> tuple[str, ...]:
     """A network on MNIST."""
     images = np.load(data / "mnist.npz")
     train, test = (images[key] * np.float32(MNIST[file] / 255) for key in ("x_train", "x_test"))
     calibration = Calibration(train[:1000], images["y_train"][:1000])
-    results = run_both(data / "onnx" / file, levels, calibration, test)
-    return row(file.split("/")[0].split(".")[0], levels, *results[:2], images["y_test"], *results[2:])
+    results = run_both(data / "onnx" / file, precision, calibration, test)
+    return row(file.split("/")[0].split(".")[0], precision, *results[:2], images["y_test"], *results[2:])
 
 
-def keywords(data: Path, levels: int) -> tuple[str, ...]:
+def keywords(data: Path, precision: tuple[int, int]) -> tuple[str, ...]:
     """MLPerf Tiny keyword spotting, calibrated on one half, measured on the other, both ways."""
     words = np.load(data / "kws_mfcc_500.npz")
     x, y = (words["x"].astype(np.float32) - 83) * np.float32(0.5847029), words["y"]
@@ -134,21 +150,46 @@ def keywords(data: Path, levels: int) -> tuple[str, ...]:
     for measured in (slice(0, 250), slice(250, 500)):
         other = np.setdiff1d(np.arange(500), np.arange(500)[measured])
         path = data / "onnx/mlperf_tiny_kws_float.onnx"
-        halves.append(run_both(path, levels, Calibration(x[other], y[other]), x[measured]))
+        halves.append(run_both(path, precision, Calibration(x[other], y[other]), x[measured]))
     exact, ours = (np.concatenate([half[part] for half in halves]) for part in (0, 1))
-    return row("mlperf_tiny_kws", levels, exact, ours, y, *halves[0][2:])
+    return row("mlperf_tiny_kws", precision, exact, ours, y, *halves[0][2:])
 
 
-def anomalies(data: Path, levels: int) -> float:
-    """MLPerf Tiny anomaly detection: correlation of the reconstruction errors, float and converted."""
+def mel_frames(count: int) -> NDArray[np.float32]:
+    """Inputs of ad01: five frames of 128 log-mel bands in dB each, as of machines at work.
+
+    Each clip has a spectrum that is smooth over the bands, falls towards the high ones and holds
+    some narrow lines; its level wanders from frame to frame, and each band of a frame flickers.
+    One clip in four is louder in some bands, as a fault would be.
+    """
     random = np.random.default_rng(0)
-    frames = random.normal(0, 4, (800, 1, 128)) + random.normal(0, 2, (800, 5, 1)) - 20
-    mel = (frames + random.normal(0, 1, (800, 5, 128)) * random.uniform(0, 4, (800, 1, 1))).astype(np.float32)
-    mel = mel.reshape(800, 640)
+    bands = np.arange(128)
+    smooth = np.exp(-0.5 * ((bands[:, None] - bands) / 8.0) ** 2)
+    smooth /= np.sqrt(np.square(smooth).sum(axis=1, keepdims=True))
+    spectrum = random.normal(0, 5, (count, 128)) @ smooth.T - 15 - bands / 8
+    lines = (random.random((count, 128)) < 0.04) * random.uniform(5, 15, (count, 128))
+    faults = (random.random((count, 1)) < 0.25) * np.maximum(random.normal(0, 4, (count, 128)) @ smooth.T, 0)
+    wander = np.cumsum(random.normal(0, 1, (count, 5, 1)), axis=1)
+    frames = (spectrum + lines + faults)[:, None] + wander + random.normal(0, 2, (count, 5, 128))
+    return frames.reshape(count, 640).astype(np.float32)
+
+
+def anomalies(data: Path, precision: tuple[int, int]) -> float:
+    """MLPerf Tiny anomaly detection: correlation of the reconstruction errors, float and converted."""
+    mel = mel_frames(1000)
     path = data / "onnx/mlperf_tiny_ad01_float.onnx"
-    results = run_both(path, levels, Calibration(mel[:400]), mel[400:])
-    errors = [np.square(output - mel[400:]).mean(axis=1) for output in results[:2]]
+    results = run_both(path, precision, Calibration(mel[:500]), mel[500:])
+    errors = [np.square(output - mel[500:]).mean(axis=1) for output in results[:2]]
     return float(np.corrcoef(*errors)[0, 1])
+
+
+def measured(data: Path, network: str, precision: tuple[int, int]) -> tuple[str, ...]:
+    """A row of the table."""
+    if network == "keywords":
+        return keywords(data, precision)
+    if network in FASHION:
+        return fashion(data, network, precision)
+    return mnist(data, network, precision)
 
 
 def main() -> None:
@@ -157,15 +198,18 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("data", type=Path)
-    data = parser.parse_args().data
-    cases = [(file, levels) for file in (*MNIST, "keywords") for levels in (255, 15)]
+    parser.add_argument("--only", choices=("mnist", "fashion", "keywords", "anomalies"))
+    options = parser.parse_args()
+    groups = {"mnist": tuple(MNIST), "fashion": FASHION, "keywords": ("keywords",), "anomalies": ()}
+    chosen = [group for group in groups if options.only in (None, group)]
+    cases = [(network, way) for group in chosen for network in groups[group] for way in PRECISIONS]
     print(f"| {' | '.join(COLUMNS)} |\n|---{'|---:' * (len(COLUMNS) - 1)}|")
     with Progress(console=Console(stderr=True), transient=True) as progress:
-        for file, levels in progress.track(cases, description="measuring"):
-            measured = keywords(data, levels) if file == "keywords" else mnist(data, file, levels)
-            print(f"| {' | '.join(measured)} |", flush=True)
-    for levels in (255, 15):
-        print(f"mlperf_tiny_ad01, {levels} levels: correlation {anomalies(data, levels):.5f}")
+        for network, precision in progress.track(cases, description="measuring"):
+            print(f"| {' | '.join(measured(options.data, network, precision))} |", flush=True)
+    for levels, bits in PRECISIONS if "anomalies" in chosen else ():
+        correlation = anomalies(options.data, (levels, bits))
+        print(f"mlperf_tiny_ad01, {levels} levels, {bits} bits: correlation {correlation:.5f}", flush=True)
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from edgespike.cli.conversion import describe, show
-from edgespike.cli.options import INPUT_FILE, duration, input_shape, json_option, sensor
+from edgespike.cli.options import INPUT_FILE, duration, input_shape, json_option, layer_choice, sensor
 from edgespike.cli.output import print_json, progress
 from edgespike.convert import EventOptions, load_calibration
 from edgespike.errors import UsageError
@@ -80,9 +80,17 @@ class Grouped(click.Command):
 @click.option("--window", type=duration, metavar="TIME", help="Of a stream, for one result, such as 300ms.")
 @click.option(
     "--levels",
-    type=click.IntRange(1, 255),
-    metavar="N",
-    help="ONNX: Levels of an activation, 255 or 15.  [default: 255]",
+    multiple=True,
+    type=layer_choice,
+    metavar="[LAYER=]N",
+    help="ONNX: Levels of an activation, 1 to 255, of all layers or of one.  [default: 255]",
+)
+@click.option(
+    "--weights",
+    multiple=True,
+    type=layer_choice,
+    metavar="[LAYER=]N",
+    help="Bits of a weight, 8 or 4, of all layers or of one.  [default: 8]",
 )
 @click.option(
     "--shape",
@@ -150,6 +158,8 @@ def command(
     \b
     Example:
       edgespike convert digits.onnx -o digits.esg --calibration digits.npz
+      edgespike convert digits.onnx -o small.esg --calibration digits.npz \\
+          --levels 15 --weights 4 --weights conv1=8
       edgespike convert dvs.onnx -o dvs.esg --calibration counts.npz \\
           --sensor 34x34 --window 300ms --slices 3
       edgespike convert lif.nir -o lif.esg --dt 1ms --reset zero --compare gt
@@ -160,7 +170,9 @@ def command(
     if page:
         from edgespike.convert.page import report_page  # needs the report extra: say so before the work
     is_nir = network.open("rb").read(len(HDF5)) == HDF5
-    given = {name: value for name, value in options.items() if value is not None}
+    given = {name: value for name, value in options.items() if value is not None and value != ()}
+    for name in {"levels", "weights"} & set(given):
+        given[name] = dict(given[name])
     wrong = [name for name in given if name in (ONNX_OPTIONS if is_nir else NIR_OPTIONS)]
     if wrong:
         named = ", ".join("--" + name.replace("_", "-") for name in wrong)
@@ -178,11 +190,9 @@ def command(
         else:
             from edgespike.convert import convert_onnx
 
-            levels = given.pop("levels", 255)
             common |= {"shape": given.pop("shape", None), "output": given.pop("scores", None)}
-            graph, report = convert_onnx(
-                network, samples, levels=levels, events=event_options(given), **common
-            )
+            common |= {name: given.pop(name) for name in ("levels", "weights") if name in given}
+            graph, report = convert_onnx(network, samples, events=event_options(given), **common)
     write_model(graph, output)
     if page:
         write_whole(page, report_page(report, network.name, output.name).encode())

@@ -26,6 +26,7 @@ __all__ = [
     "filter_options",
     "input_shape",
     "json_option",
+    "layer_choice",
     "runner_options",
     "sensor",
     "time_unit_option",
@@ -91,6 +92,14 @@ def crop(text: str) -> tuple[int, int, int, int]:
         )
     x, y, width, height = map(int, match.groups())
     return x, y, width, height
+
+
+def layer_choice(text: str) -> tuple[str, int]:
+    """``15`` for all layers, ``conv1=15`` for one: a layer's name, or ``*``, and a number."""
+    match = re.fullmatch(r"(?:(.+)=)?(\d{1,3})", text)
+    if not match:
+        raise click.BadParameter(f"{text!r} is no number for a layer: write 15 or conv1=15")
+    return match[1] or "*", int(match[2])
 
 
 # ---- filters of events --------------------------------------------------------

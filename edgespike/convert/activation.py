@@ -27,7 +27,9 @@ from edgespike.convert.event_input import (
     saturation_of,
 )
 from edgespike.convert.float_network import FloatNetwork
-from edgespike.convert.quantize import Quantized, input_scale, measure, quantize, quantize_input
+from edgespike.convert.measure import measure
+from edgespike.convert.precision import Choice, precision
+from edgespike.convert.quantize import Quantized, input_scale, quantize, quantize_input
 from edgespike.convert.reference_state import with_best_reference
 from edgespike.convert.report import Report, memory, summary
 from edgespike.convert.self_test import golden_self_test
@@ -46,7 +48,8 @@ def convert_onnx(
     path: str | Path,
     calibration: Calibration,
     *,
-    levels: int = 255,
+    levels: Choice = 255,
+    weights: Choice = 8,
     events: EventOptions | None = None,
     classes: Sequence[str] | None = None,
     shape: tuple[int, ...] | None = None,
@@ -59,8 +62,10 @@ def convert_onnx(
         path: the file.
         calibration: samples of what the network will see. Some hundred; up to 1024 of them
             set scales, all are measured.
-        levels: greatest level of an activation, 1 to 255. The input keeps up to 255 levels
-            whatever this is: they cost nothing but bits of an event's payload.
+        levels: greatest level of an activation, 1 to 255, for all layers or by name; ``"*"``
+            stands for those not named. The input keeps up to 255 levels whatever this is: they
+            cost nothing but bits of an event's payload. Max pools have their source's levels.
+        weights: bits of a weight, 8 or 4, for all layers or by name.
         events: makes a network trained on event counts take events.
         classes: names of the scores.
         shape: of the network's input, batch axis included, where the file leaves it open.
@@ -76,21 +81,36 @@ def convert_onnx(
         UsageError: options that contradict each other or the network.
     """
     tell = progress or (lambda step, share: None)
-    if not 1 <= levels <= 255:
-        raise UsageError(f"levels is {levels}", "choose 1 to 255; usual are 255 and 15")
     tell("reading", 0.0)
     grid = None if events is None else (events.channels, events.height, events.width)
     network = read_onnx(path, grid, shape, output)
+    chosen_precision = precision([layer.name for layer in network.layers], levels, weights)
+    if network.is_quantized and 4 in chosen_precision.weights:
+        raise UsageError(
+            "weights of 4 bits: the network was quantized before, and keeps its weights",
+            "leave weights out, or convert the float network",
+            "weights",
+        )
     x = samples_for(calibration, network.input.name, network.input.shape)
     check_classes(network.layers[-1].size, calibration, classes)
     spec, neuron, scale, inputs = levels_of_input(network, x, events)
     tell("running the float network", 0.1)
     run = FloatNetwork(network)
     chosen = np.unique(np.linspace(0, len(x) - 1, min(len(x), QUANTIZATION_SAMPLES)).astype(int))
-    statistics = measure(network, run, x[chosen])
+    statistics = measure(
+        network, run, x[chosen], lambda share: tell("running the float network", 0.1 + 0.1 * share)
+    )
     run.check(x)
-    tell("quantizing", 0.3)
-    quantized = quantize(network, statistics, inputs[chosen], neuron, scale, levels)
+    tell("quantizing", 0.2)
+    quantized = quantize(
+        network,
+        statistics,
+        inputs[chosen],
+        neuron,
+        scale,
+        chosen_precision,
+        lambda share: tell("quantizing", 0.2 + 0.3 * share),
+    )
     tell("choosing the reference", 0.5)
     digest = hashlib.sha256(Path(path).read_bytes()).digest()
     graph = Graph(quantized.populations, quantized.projections, spec, source_hash=digest)
@@ -117,7 +137,10 @@ def convert_onnx(
         lambda s: tell("diagnosing", 0.85 + 0.15 * s),
     )
     report = with_advice(report, diagnosis, graph)
-    kept = {"conversion": {"levels": levels, **summary(report)}, "certificate": to_metadata(certificate)}
+    kept = {
+        "conversion": {"levels": plain_choice(levels), "weights": plain_choice(weights), **summary(report)},
+        "certificate": to_metadata(certificate),
+    }
     graph = replace(graph, metadata={**graph.metadata, **kept})
     tell("done", 1.0)
     ram_streaming, ram_one_shot, flash = memory(graph)
@@ -203,3 +226,8 @@ def metadata(
 def plain(values: Float) -> float | list[float]:
     """A number where all channels have the same, else a list."""
     return float(values[0]) if (values == values[0]).all() else values.tolist()
+
+
+def plain_choice(choice: Choice) -> int | dict[str, int]:
+    """A choice as JSON."""
+    return choice if isinstance(choice, int) else dict(choice)

@@ -2,8 +2,10 @@
 
 A level of channel c is worth ``scale[c]``. Its accumulator counts units of
 ``scale / step``, with an integer ``step`` chosen first, so that the level function divides by
-a whole number and no scale is rounded; the largest step that keeps every weight within int8
-is taken. Readers fold the scales of their sources into their weights, so channels may differ:
+a whole number and no scale is rounded; the largest step that keeps every weight within 8 bits,
+or the one nearest to the best clipping of 4 bits, is taken. Weights are fitted to the quantized
+levels of the layers before (fitting.py, rounding.py). Readers fold the scales of their sources
+into their weights, so channels may differ:
 the geometric mean of one scale for all and one for each shares the error between levels and
 weights (as cross-layer equalization does; Nagel et al., "Data-Free Quantization Through
 Weight Equalization and Bias Correction", 2019). The bias takes up the mean error of what comes
@@ -13,6 +15,7 @@ in, measured with the quantized levels of the layers before (bias correction, sa
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import reduce
 from typing import Any
@@ -22,10 +25,11 @@ from numpy.typing import NDArray
 
 from edgespike.convert.bounds import worst_accumulator
 from edgespike.convert.dense import State, apply, evaluate, level_range
-from edgespike.convert.float_network import FloatNetwork
+from edgespike.convert.fitting import LinkWeights, fit_weights, trained_weights
 from edgespike.convert.given_levels import level_limits, shifted_steps, weight_grid
 from edgespike.convert.level_table import is_scalable, level_table, table_of_levels
-from edgespike.errors import ModelError
+from edgespike.convert.measure import Statistics
+from edgespike.convert.precision import Precision
 from edgespike.graph import (
     Accumulator,
     Activation,
@@ -37,18 +41,12 @@ from edgespike.graph import (
     Projection,
     SumPool,
 )
-from edgespike.graph import Convolution as ConvolutionWeights
-from edgespike.graph import Dense as DenseWeights
 from edgespike.graph import MaxPool as MaxPoolNeuron
 from edgespike.importers.network import (
     AveragePool,
-    Convolution,
-    Dense,
     Float,
     Layer,
     Levels,
-    Link,
-    Map,
     MaxPool,
     Network,
     Scale,
@@ -57,25 +55,13 @@ from edgespike.importers.network import (
 INPUT_LEVELS = 255
 POOL_LEVELS = 255
 RANGES_APART = 8
-CHANNEL_BALANCE = 0.5  # measured: better than 0, 0.75 and 1 at 255 levels, equal to 0.75 at 15
+# By weight bits of the readers. Measured at 15 levels with 8 bits: better than 0.5, about as good as 1,
+# which does less well at 255; with 4 bits, 1 costs 2 dB.
+CHANNEL_BALANCE = {8: 0.75, 4: 0.5}
 EXACT_LEVELS = 512  # of a source, that a function's table has an entry for each of
 STEP_LIMIT = 1 << 15  # a finer accumulator than this part of a level gains nothing
 ACCUMULATOR_LIMIT = 1 << 28  # of weights and of the bias; correction and rounding stay within 32 bits
-WEIGHT_LIMIT = {Dense: 127, Convolution: 127, Scale: 32767}
-SAMPLED_VALUES = 1 << 18
-
-
-@dataclass(frozen=True, eq=False)
-class Statistics:
-    """A layer on the calibration samples.
-
-    ``mean``: before function and clip, an array of the layer's shape. ``before``, ``values``:
-    a random choice of values before and after them, (values, channels).
-    """
-
-    mean: Float
-    before: NDArray[np.float32]
-    values: NDArray[np.float32]
+SCALED_VALUES = 1 << 17  # of a layer, that its scale is chosen on
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,47 +74,6 @@ class Quantized:
     populations: tuple[Population, ...]
     projections: tuple[Projection, ...]
     scales: tuple[Float, ...]
-
-
-# ---- what the float network does -------------------------------------------------
-
-
-def measure(network: Network, run: FloatNetwork, x: NDArray[Any]) -> list[Statistics]:
-    """Statistics of layers 1, 2, ... over all samples."""
-    layers = network.layers[1:]
-    random = np.random.default_rng(0)
-    totals = [np.zeros(layer.shape) for layer in layers]
-    chosen: list[list[NDArray[np.float32]]] = [[] for _ in layers]
-    for _, values in run.values(x):
-        for number, (layer, value) in enumerate(zip(layers, values, strict=True)):
-            if not np.isfinite(value).all():
-                raise ModelError(
-                    f"{layer.name}: the network computes NaN or infinity on the calibration samples",
-                    "check the samples' range, and that the network works in onnxruntime",
-                    "not-finite",
-                )
-            totals[number] += value.sum(axis=0, dtype=np.float64)
-            flat = value.reshape(-1, layer.shape[2])
-            count = math.ceil(SAMPLED_VALUES * len(value) / len(x) / layer.shape[2])
-            picked = flat if len(flat) <= count else random.choice(flat, count)
-            chosen[number].append(picked)
-    before = [np.concatenate(parts) for parts in chosen]
-    return [
-        Statistics(total / len(x), picked, activated(layer, picked))
-        for layer, total, picked in zip(layers, totals, before, strict=True)
-    ]
-
-
-def activated(layer: Layer, before: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Values after a layer's function and clip."""
-    values = layer.activated(before)
-    if not np.isfinite(values).all():
-        raise ModelError(
-            f"{layer.name}: the network computes NaN or infinity on the calibration samples",
-            "check the samples' range, and that the network works in onnxruntime",
-            "not-finite",
-        )
-    return values
 
 
 # ---- scales ----------------------------------------------------------------------
@@ -149,6 +94,7 @@ def level_scale(values: NDArray[Any], levels: int, balance: float) -> tuple[Floa
     if low == high:
         return np.ones(values.shape[1]), 0, levels
     lowest = round(levels * low / (high - low))
+    values = values[:: math.ceil(values.size / SCALED_VALUES)]
     common = least_error_scale(values.reshape(-1, 1), lowest, lowest + levels)
     own = least_error_scale(values, lowest, lowest + levels) if balance else common
     scale = np.where(own > 0, own, common) ** balance * common ** (1 - balance)
@@ -206,16 +152,17 @@ class Quantizer:
 
     network: Network
     statistics: list[Statistics]
-    levels: int
+    precision: Precision
     populations: list[Population]
     projections: list[Projection]
     scales: list[Float]
     states: dict[int, NDArray[np.int16]]
 
-    def run(self) -> Quantized:
-        """All layers."""
+    def run(self, tell: Callable[[float], None]) -> Quantized:
+        """All layers; ``tell`` is called with the share that is done."""
         for number in range(1, len(self.network.layers)):
             self.add_layer(number)
+            tell(number / (len(self.network.layers) - 1))
         order = sorted(self.projections, key=lambda projection: (projection.source, projection.target))
         return Quantized(tuple(self.populations), tuple(order), tuple(self.scales))
 
@@ -328,27 +275,33 @@ class Quantizer:
             return self.function_of_levels(layer, statistics, number)
         if layer.levels is not None and layer.function is None:
             return self.given(layer, layer.levels, number)
-        least = np.max([self.least_unit(link) for link in layer.links], axis=0)
+        bits = self.precision.weights[number]
+        wanted = (
+            self.trained_weights(layer)
+            if self.network.is_quantized
+            else fit_weights(layer, statistics, self.scales, self.states)
+        )
+        least = np.max([self.least_unit(weights, bits) for weights in wanted], axis=0)
         least = np.maximum(least, np.abs(layer.bias).max(axis=(0, 1)) / ACCUMULATOR_LIMIT)
         neuron: Activation | Accumulator
         if self.is_last(number) and layer.is_linear:
             scale = unit = np.full(layer.shape[2], float(least.max()) or 1.0)
             neuron = Accumulator()
         elif layer.function is not None:
-            balance = CHANNEL_BALANCE if is_scalable(layer) else 0.0
+            balance = self.balance(number) if is_scalable(layer) else 0.0
             scale, low, high = self.function_levels(layer, statistics, number, balance)
             grid = level_table(layer, statistics.before, scale, low, high, least)
-            step = whole_steps(grid.distance, least)
+            step = whole_steps(grid.distance, least, bits)
             unit = grid.distance / step
             neuron = Activation(step, low, high, 0, grid.table)
         else:
-            balance = 0.0 if number in self.scored() else CHANNEL_BALANCE
-            scale, low, high = level_scale(statistics.values, self.levels, balance)
+            balance = self.balance(number)
+            scale, low, high = level_scale(statistics.values, self.precision.levels[number], balance)
             scale = np.maximum(scale, least if balance else least.max())
-            step = whole_steps(scale, least)
+            step = whole_steps(scale, least, bits)
             unit = scale / step
             neuron = Activation(step, low, high)
-        connections = [self.integer_weights(link, unit) for link in layer.links]
+        connections = [weights.rounded(unit, bits) for weights in wanted]
         arriving = np.zeros(layer.shape)
         for link, connection in zip(layer.links, connections, strict=True):
             mean = self.states[link.source].mean(axis=0, dtype=np.float64)
@@ -363,13 +316,14 @@ class Quantizer:
     def given(self, layer: Layer, levels: Levels, number: int) -> tuple[Population, list[Connection], Float]:
         """A layer that brings its levels, and integer weights where they can be found again."""
         scale, (low, high) = np.full(layer.shape[2], levels.scale), level_limits(layer)
-        unit = np.max([self.least_unit(link) for link in layer.links], axis=0)
-        if len(layer.links) == 1:
-            grid = weight_grid(by_target(layer.links[0].map, self.real_weights(layer.links[0])))
+        trained = self.trained_weights(layer)
+        unit = np.max([self.least_unit(weights, 8) for weights in trained], axis=0)
+        if len(trained) == 1:
+            grid = weight_grid(trained[0].by_target())
             unit = np.where(grid > 0, grid, unit)
         unit = np.where(unit > 0, unit, scale / 256)
         unit = np.maximum(unit, np.abs(layer.bias).max(axis=(0, 1)) / ACCUMULATOR_LIMIT)
-        connections = [self.integer_weights(link, unit) for link in layer.links]
+        connections = [weights.rounded(unit, 8) for weights in trained]
         initial = np.rint(layer.bias / unit).astype(np.int32)
         neuron = Activation(np.ones(layer.shape[2], np.int32), low, high)
         population = Population(layer.name, layer.shape, neuron, initial, np.zeros_like(initial))
@@ -399,8 +353,9 @@ class Quantizer:
         """A population that looks up the level of another: nothing is rounded before the function."""
         (link,) = layer.links
         source = level_range(self.populations[link.source])
-        real = np.arange(source[0], source[1] + 1)[:, None] * self.real_weights(link) + layer.bias[0, 0]
-        scale, low, high = self.function_levels(layer, statistics, number, CHANNEL_BALANCE)
+        (trained,) = self.trained_weights(layer)
+        real = np.arange(source[0], source[1] + 1)[:, None] * trained.weight + layer.bias[0, 0]
+        scale, low, high = self.function_levels(layer, statistics, number, self.balance(number))
         table = table_of_levels(layer, real, source, scale, low, high)
         ones = np.ones(layer.shape[2])
         zero = np.zeros(layer.shape, np.int32)
@@ -417,7 +372,19 @@ class Quantizer:
         """Real value of a level by channel, least and greatest level: given, or chosen on the samples."""
         if layer.levels is not None:
             return np.full(layer.shape[2], layer.levels.scale), *level_limits(layer)
-        return level_scale(statistics.values, self.levels, 0.0 if number in self.scored() else balance)
+        return level_scale(statistics.values, self.precision.levels[number], balance)
+
+    def trained_weights(self, layer: Layer) -> list[LinkWeights]:
+        """The weights of all links as they are in the file."""
+        return [trained_weights(link, self.scales[link.source]) for link in layer.links]
+
+    def balance(self, number: int) -> float:
+        """How far a layer's channels may have scales of their own."""
+        if number in self.scored():
+            return 0.0
+        pairs = zip(self.network.layers, self.precision.weights, strict=True)
+        bits = min(bits for layer, bits in pairs if any(link.source == number for link in layer.links))
+        return CHANNEL_BALANCE[bits]
 
     def scored(self) -> set[int]:
         """Layers whose levels are scores, directly or through pools, so that their channels share a scale."""
@@ -428,56 +395,19 @@ class Quantizer:
             result.add(number)
         return result
 
-    def real_weights(self, link: Link) -> Float:
-        """Weights times what a level of their source means."""
-        assert isinstance(link.map, Dense | Convolution | Scale)
-        scale, weight = self.scales[link.source], link.map.weight
-        if isinstance(link.map, Scale):
-            return weight * scale
-        by_row = np.tile(scale, len(weight) // len(scale))
-        return weight * by_row.reshape(-1, *[1] * (weight.ndim - 1))
-
-    def least_unit(self, link: Link) -> Float:
+    def least_unit(self, weights: LinkWeights, bits: int) -> Float:
         """By target channel, the smallest unit that keeps integer weights and accumulators within range."""
-        weight = np.abs(self.real_weights(link))
-        if isinstance(link.map, Convolution):
-            weight = weight.reshape(link.map.groups, -1, weight.shape[3])
-            greatest, total = weight.max(axis=1).ravel(), weight.sum(axis=1).ravel()
-        elif isinstance(link.map, Dense):
-            greatest, total = weight.max(axis=0), weight.sum(axis=0)
-        else:
-            greatest = total = weight
-        most = max(map(abs, level_range(self.populations[link.source])))
-        units: Float = np.maximum(greatest / WEIGHT_LIMIT[type(link.map)], total * most / ACCUMULATOR_LIMIT)
-        return units
-
-    def integer_weights(self, link: Link, unit: Float) -> Connection:
-        """Weights in units of each target channel's accumulator."""
-        real = self.real_weights(link)
-        if isinstance(link.map, Dense):
-            return DenseWeights(np.rint(real / unit).astype(np.int8))
-        if isinstance(link.map, Scale):
-            return OneToOne(np.rint(real / unit).astype(np.int16))
-        geometry = link.map
-        assert isinstance(geometry, Convolution)
-        by_group = np.repeat(unit.reshape(geometry.groups, -1), len(real) // geometry.groups, axis=0)
-        weight = np.rint(real / by_group[:, None, None, :]).astype(np.int8)
-        return ConvolutionWeights(
-            weight, geometry.stride, geometry.dilation, geometry.padding, geometry.groups
-        )
+        most = max(map(abs, level_range(self.populations[weights.link.source])))
+        return np.maximum(weights.least_unit(bits), weights.total() * most / ACCUMULATOR_LIMIT)
 
 
-def by_target(link: Map, weight: Float) -> Float:
-    """Weights (connections, target channels)."""
-    if isinstance(link, Convolution):
-        by_group = weight.reshape(link.groups, -1, weight.shape[3])
-        return by_group.transpose(1, 0, 2).reshape(by_group.shape[1], -1)
-    return weight.reshape(-1, weight.shape[-1])
+def whole_steps(distance: Float, least: Float, bits: int) -> NDArray[np.int32]:
+    """Accumulator units of about ``least`` in a level, or in what else is told apart.
 
-
-def whole_steps(distance: Float, least: Float) -> NDArray[np.int32]:
-    """Accumulator units of at least ``least`` in a level, or in what else is told apart."""
-    steps = np.floor(distance / np.maximum(least, distance / STEP_LIMIT))
+    They are not smaller where weights have 8 bits; those of 4 may be clipped a little more.
+    """
+    steps = distance / np.maximum(least, distance / STEP_LIMIT)
+    steps = np.floor(steps) if bits == 8 else np.rint(steps)
     return np.asarray(np.maximum(steps, 1), np.int32)
 
 
@@ -487,7 +417,8 @@ def quantize(
     inputs: State,
     neuron: LevelInput,
     scale: Float,
-    levels: int,
+    precision: Precision,
+    tell: Callable[[float], None],
 ) -> Quantized:
     """Integer populations for a network.
 
@@ -497,9 +428,10 @@ def quantize(
         inputs: input levels of these samples, (samples, height, width, channels).
         neuron: the input population's level range.
         scale: real value of an input level, by channel.
-        levels: greatest level of an activation, 1 to 255.
+        precision: levels and weight bits by layer.
+        tell: called with the share of the layers that is done.
     """
     layer = network.layers[0]
     first = Population(layer.name, layer.shape, neuron, None, np.zeros(layer.shape, np.int32))
     states = {0: inputs.astype(np.int16)}
-    return Quantizer(network, statistics, levels, [first], [], [scale], states).run()
+    return Quantizer(network, statistics, precision, [first], [], [scale], states).run(tell)

@@ -23,6 +23,7 @@ from edgespike.convert.discretise import (
     plausibility,
 )
 from edgespike.convert.exporters import put_right
+from edgespike.convert.precision import MOST_LEVELS, Choice, precision
 from edgespike.convert.report import Report, dense_macs, layer_reports, memory, summary
 from edgespike.convert.spiking_units import (
     DECAY_ONE,
@@ -62,6 +63,7 @@ def convert_nir(
     *,
     dt: float | None = None,
     window: float | None = None,
+    weights: Choice = 8,
     calibration: Calibration | None = None,
     classes: Sequence[str] | None = None,
     progress: Progress | None = None,
@@ -73,6 +75,8 @@ def convert_nir(
         path: the file.
         dt: seconds in a tick, a whole number of microseconds.
         window: seconds of a classification, a multiple of ``dt``; None: ended from outside.
+        weights: bits of a weight, 8 or 4, for all populations or by the name of the one it ends
+            in; ``"*"`` stands for those not named.
         calibration: ``x`` of shape (samples, ticks, *input shape), currents or spikes. It
             sets the input's scale and budget, and everything in the report is measured on
             it. Without it the input takes events of value 1 and more, and nothing is measured.
@@ -98,7 +102,9 @@ def convert_nir(
     ticks = window_ticks(window, profile)
     tell("quantizing", 0.1)
     coding = code_input(network, samples)
-    quantized = quantize_network(network, profile, coding.sent)
+    names = [population.name for population in network.populations]
+    bits = precision(names, MOST_LEVELS, weights).weights
+    quantized = quantize_network(network, profile, coding.sent, bits)
     graph = assemble(network, profile, coding, quantized, ticks)
     source = {"file": Path(path).name, "format": "nir"}
     graph = replace(

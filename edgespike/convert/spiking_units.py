@@ -1,6 +1,7 @@
 """Integer units for spiking populations: weights, thresholds, and the proof that int32 holds them.
 
-Every target channel has a unit of its own, such that its greatest weight is 127 units;
+Every target channel has a unit of its own, such that its greatest weight is 127 units, or, where
+weights have 4 bits, the one with the least squared error when greater weights than 7 are clipped;
 membranes live in that unit divided by 2**shift. An event of value p adds ``(q * p) << shift``.
 Thresholds, drives and reset values are rounded to whole steps; the gain of a neuron is
 divided out of them, so it costs nothing and may differ from neuron to neuron. The shift is
@@ -17,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgespike.convert.discretise import Adapting, Dynamics, Profile, discretise, readout_of
+from edgespike.convert.rounding import LIMITS, ONE_TO_ONE_LIMIT, clipped_units
 from edgespike.errors import BudgetError, UnsupportedError
 from edgespike.graph import (
     Adaptation,
@@ -80,8 +82,12 @@ class QuantizedPopulation:
     bound: int
 
 
-def quantize_network(network: FloatNetwork, profile: Profile, source: Sent) -> list[QuantizedPopulation]:
-    """Quantize all populations but the input, in order; ``source`` is what the input sends.
+def quantize_network(
+    network: FloatNetwork, profile: Profile, source: Sent, bits: tuple[int, ...]
+) -> list[QuantizedPopulation]:
+    """Quantize all populations but the input, in order.
+
+    ``source`` is what the input sends, ``bits`` the weight bits of what ends in each population.
 
     Raises:
         UnsupportedError: a sum pool of values that may be negative.
@@ -106,7 +112,9 @@ def quantize_network(network: FloatNetwork, profile: Profile, source: Sent) -> l
         else:
             incoming = network.incoming(number)
             readout = READOUTS[readout_of(population, profile)] if number == last else Readout.SPIKES
-            quantized.append(_quantize_neurons(population, dynamics, profile, readout, incoming, sent))
+            quantized.append(
+                _quantize_neurons(population, dynamics, profile, readout, incoming, sent, bits[number])
+            )
     return quantized
 
 
@@ -173,6 +181,7 @@ def _quantize_neurons(
     readout: Readout,
     incoming: list[FloatProjection],
     sent: list[Sent],
+    bits: int,
 ) -> QuantizedPopulation:
     compared = readout in (Readout.MEMBRANE, Readout.GREATEST_MEMBRANE)
     if compared:
@@ -180,7 +189,8 @@ def _quantize_neurons(
     firing = dynamics.firing
     sources = [sent[projection.source] for projection in incoming]
     weights = [_matrix(p.map, population.shape[2]) * s.scale for p, s in zip(incoming, sources, strict=True)]
-    shift, unit, whole, shifts = _choose_shift(population, dynamics, compared, weights, sources)
+    limits = [ONE_TO_ONE_LIMIT if isinstance(p.map, real.Scale) else LIMITS[bits] for p in incoming]
+    shift, unit, whole, shifts = _choose_shift(population, dynamics, compared, weights, sources, limits)
 
     def in_units(values: Array) -> Array:
         return np.floor(values / unit * 2.0**shift + 0.5)
@@ -235,7 +245,7 @@ def _quantize_neurons(
         readout=readout,
     )
     projections = [
-        Projection(p.source, p.target, _connection(p.map, q), own, profile.ticks(p, population))
+        Projection(p.source, p.target, _connection(p.map, q, bits), own, profile.ticks(p, population))
         for p, q, own in zip(incoming, whole, shifts, strict=True)
     ]
     real_unit = unit / 2.0**shift * dynamics.gain.max(axis=(0, 1))
@@ -293,6 +303,7 @@ def _choose_shift(
     compared: bool,
     weights: list[Array],
     sources: list[Sent],
+    limits: list[int],
 ) -> tuple[int, Array, list[Array], list[int]]:
     """The shift, the unit of each channel before it, and by projection integer weights and their shift.
 
@@ -306,6 +317,10 @@ def _choose_shift(
     largest = np.max([np.abs(matrix).max(axis=0) for matrix in weights], axis=0)
     if compared:
         largest = np.full_like(largest, largest.max())
+    finer = [_finer(matrix, largest) for matrix in weights]
+    least = _least_unit([matrix * 2.0**power for matrix, power in zip(weights, finer, strict=True)], limits)
+    if compared:
+        least = np.full_like(least, least.max())
     constants = [dynamics.drive, dynamics.current_drive, dynamics.reset_value, dynamics.initial]
     if dynamics.adapting:
         constants.append(dynamics.adapting.increment)
@@ -314,13 +329,13 @@ def _choose_shift(
     if compared:
         widest = np.full_like(widest, widest.max())
     needed = _rounding(dynamics) * 2.0**ERROR_BITS
-    finer = [_finer(matrix, largest) for matrix in weights]
     chosen = None
     for shift in range(16):
-        unit = np.maximum(largest / 127, widest * 2.0 ** (shift - PARAMETER_BITS))
+        unit = np.maximum(least, widest * 2.0 ** (shift - PARAMETER_BITS))
         powers = [min(power, shift) for power in finer]
         whole = [
-            np.floor(matrix / unit * 2.0**power + 0.5) for matrix, power in zip(weights, powers, strict=True)
+            np.clip(np.floor(matrix / unit * 2.0**power + 0.5), -limit, limit)
+            for matrix, power, limit in zip(weights, powers, limits, strict=True)
         ]
         shifts = [shift - power for power in powers]
         if _tick_input(whole, sources, shifts) * _amplification(dynamics) > 1 << INPUT_BITS:
@@ -342,6 +357,15 @@ def _finer(matrix: Array, largest: Array) -> int:
     if not own.any():
         return 0
     return min(int(np.log2(largest[own > 0] / own[own > 0]).min() + 1e-9), 15)
+
+
+def _least_unit(weights: list[Array], limits: list[int]) -> Array:
+    """By channel, the unit of which 127 are the greatest weight; with 4 bits, the best to clip at 7."""
+    few = [matrix for matrix, limit in zip(weights, limits, strict=True) if limit == LIMITS[4]]
+    if few:
+        together = np.concatenate(few)[None]
+        return np.asarray(clipped_units(together, np.ones(together.shape[:2]), LIMITS[4])[0])
+    return np.asarray(np.max([np.abs(matrix).max(axis=0) for matrix in weights], axis=0) / LIMITS[8])
 
 
 def _rounding(dynamics: Dynamics) -> Array:
@@ -384,14 +408,14 @@ def _matrix(linear: Map, channels: int) -> Array:
     return linear.weight[None]
 
 
-def _connection(linear: Map, whole: Array) -> Connection:
+def _connection(linear: Map, whole: Array, bits: int) -> Connection:
     """The integer connection of a map whose quantized weights are laid out as `_matrix` does."""
     if isinstance(linear, real.Dense):
-        return Dense(whole.astype(np.int8))
+        return Dense(whole.astype(np.int8), bits)
     if isinstance(linear, real.Convolution):
         grouped = whole.reshape(len(whole), linear.groups, -1).transpose(1, 0, 2)
         weight = grouped.reshape(linear.weight.shape).astype(np.int8)
-        return Convolution(weight, linear.stride, linear.dilation, linear.padding, linear.groups)
+        return Convolution(weight, linear.stride, linear.dilation, linear.padding, linear.groups, bits)
     return OneToOne(whole[0].astype(np.int16))
 
 

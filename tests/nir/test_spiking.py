@@ -172,6 +172,24 @@ def test_rounded_weights_give_nearly_as_many_spikes(save: Save, seed: int) -> No
         assert layer.error * fired <= max(3, 0.04 * fired), layer
 
 
+def test_weights_of_four_bits(save: Save) -> None:
+    """All, or those into one population; they stay within their range, and backends agree."""
+    path = save_chain(save, network(2, exact=False)[0])
+    graph, _ = convert_nir(path, **PROFILE, weights=4)
+    weighted = [p.connection for p in graph.projections if isinstance(p.connection, Dense | Convolution)]
+    assert all(c.weight_bits == 4 and np.abs(c.weight.astype(int)).max() <= 7 for c in weighted)
+    sample = spikes(2, 40)
+    ours, states = raster(graph, "cpu", sample)
+    reference, reference_states = raster(graph, "reference", sample)
+    np.testing.assert_array_equal(ours, reference)
+    for cpu, numpy in zip(states, reference_states, strict=True):
+        np.testing.assert_array_equal(cpu, numpy)
+    last = graph.populations[-1].name
+    mixed, _ = convert_nir(path, **PROFILE, weights={last: 4})
+    bits = [p.connection.weight_bits for p in mixed.projections if hasattr(p.connection, "weight_bits")]
+    assert bits == [8] * (len(bits) - 1) + [4]
+
+
 @settings(max_examples=15)
 @given(seed=st.integers(0, 2**31), chunk=st.integers(1, 50), gap=st.integers(1, 300))
 def test_backends_agree_bit_for_bit(tmp_path_factory: Any, seed: int, chunk: int, gap: int) -> None:
