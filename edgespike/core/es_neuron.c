@@ -328,10 +328,11 @@ static int32_t after_reset(const es_population *population, int32_t membrane, in
 static void keep_score(const es_work *work, uint32_t neuron, int32_t spikes, int32_t membrane)
 {
     uint32_t tick = work->net->tick - work->net->window_start;
-    int32_t *score = work->scores + neuron;
+    int32_t *score;
 
     if (!work->scores)
         return;
+    score = work->scores + neuron;
     if (work->population->readout == ES_READ_SPIKES)
         *score = sum(*score, spikes);
     else if (work->population->readout == ES_READ_GREATEST)

@@ -83,6 +83,7 @@ SAME_EVENTS: dict[str, Callable[[], Any]] = {
 
 @pytest.mark.parametrize("name", SAME_EVENTS)
 def test_arrays_of_every_kind_are_taken(name: str) -> None:
+    """S30 of docs/security.md."""
     net = network()
     assert net.push(SAME_EVENTS[name]()) == (6, False)
     net.finish()
@@ -104,6 +105,7 @@ WRONG_EVENTS: dict[str, Callable[[], Any]] = {
 
 @pytest.mark.parametrize("name", WRONG_EVENTS)
 def test_everything_else_is_refused(name: str) -> None:
+    """S30."""
     net = network()
     with pytest.raises(DataError) as caught:
         net.push(WRONG_EVENTS[name]())
@@ -126,7 +128,7 @@ def test_long_arrays_go_in_batches(count: int) -> None:
 
 
 def test_events_that_change_meanwhile_are_never_used_unchecked() -> None:
-    """Another thread makes good events bad and good again while they are pushed."""
+    """S31: another thread makes good events bad and good again while they are pushed."""
     array = events(400_000)
     array["value"] = np.resize([1, 1, 1, -1, -1, -1], len(array))
     stop = threading.Event()
@@ -151,7 +153,7 @@ def test_events_that_change_meanwhile_are_never_used_unchecked() -> None:
 
 
 def test_a_network_taken_while_the_array_is_made_is_refused() -> None:
-    """The check for another thread is the last thing before the core works."""
+    """S32: the check for another thread is the last thing before the core works."""
     net = _core.Network(_core.Model(encode_model(graph(60_000))))
     long = events(20_000)
     long["value"] = np.resize([1, 1, 1, -1, -1, -1], len(long))
@@ -186,6 +188,7 @@ def test_an_aligned_copy_is_made_of_every_model() -> None:
 
 
 def test_a_board_at_work_is_refused_to_other_threads() -> None:
+    """S32."""
     board = _link.EmulatedBoard()
     client = DeviceClient(EmulatedTransport(board))
     client.upload(encode_model(graph(60_000)))
@@ -209,6 +212,7 @@ def test_a_board_at_work_is_refused_to_other_threads() -> None:
 
 @pytest.mark.parametrize("size", [-1, 1 << 16, 1431655765 + 43691])
 def test_sizes_that_would_wrap_around_are_refused(size: int) -> None:
+    """S33."""
     with pytest.raises(OverflowError):
         _link.EmulatedBoard(max_payload=size)
 

@@ -316,6 +316,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         uint32_t model_size;
         uint8_t *model = read_file(getenv("FUZZ_MODEL"), &model_size);
         make_session(&s, model, model_size, ES_STREAM_LIVE);
+        free(model);
         s.count = s.stream + 1;
         b = new_board();
     }
