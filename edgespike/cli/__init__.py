@@ -25,7 +25,7 @@ VERBS = {
     "run": "Classify images or event recordings.",
     "eval": "Measure accuracy and cost on labelled data.",
     "compare": "Find where a spiking network parts from its original.",
-    "stream": "Classify what a live source sends, or recordings in real time.",
+    "stream": "Classify a live source, or recordings in real time.",
     "replay": "Compute a recorded stream again and compare.",
     "events": "Show what is in an event recording.",
     "convert-events": "Write an event recording in another format.",

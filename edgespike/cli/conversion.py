@@ -8,6 +8,7 @@ from pathlib import Path
 from textwrap import fill
 from typing import Any
 
+from edgespike.cli.budget import show_search
 from edgespike.cli.inspect import NEURON_KINDS
 from edgespike.cli.output import byte_count, percent, print_fields, print_table
 from edgespike.convert import Report
@@ -47,6 +48,10 @@ def show(report: Report, output: Path, original: str) -> None:
     if report.diagnosis:
         show_diagnosis(report.diagnosis)
         print()
+    if report.search:
+        print("Tried within the budget, on samples held out (< chosen)")
+        show_search(report.search)
+        print()
     print_fields(costs(report, output, original))
     if report.diagnosis and report.diagnosis.advice:
         print()
@@ -56,14 +61,14 @@ def show(report: Report, output: Path, original: str) -> None:
 
 def show_diagnosis(diagnosis: Diagnosis) -> None:
     """Prints where accuracy was lost."""
-    result = "" if diagnosis.measure == "none" else diagnosis.measure
+    result = {"accuracy": "right", "agreement": "same", "none": ""}[diagnosis.measure]
     print_table(
         [
-            "signal to noise\nand more",
+            "signal to noise\nby layer",
             "SNR\ndB",
             "alone\ndB",
             "scores\ndB",
-            f"{result}\nalone %",
+            f"{result}\n%",
             "clip\n%",
             "silent\n%",
             "active\n%",
@@ -71,7 +76,7 @@ def show_diagnosis(diagnosis: Diagnosis) -> None:
         ],
         [
             (
-                short_name(layer.name),
+                short_name(layer.name, 18),
                 decibels(layer.snr),
                 decibels(layer.snr_alone),
                 decibels(layer.snr_scores),

@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from edgespike.cli.budget import BUDGET_OPTIONS, budget_of, budget_options, convert_within
 from edgespike.cli.conversion import describe, show
 from edgespike.cli.options import INPUT_FILE, duration, input_shape, json_option, layer_choice, sensor
 from edgespike.cli.output import print_json, progress
@@ -16,17 +17,8 @@ from edgespike.errors import UsageError
 from edgespike.modelfile import write_model, write_whole
 
 HDF5 = b"\x89HDF\r\n\x1a\n"  # NIR files are HDF5
-ONNX_OPTIONS = (
-    "levels",
-    "shape",
-    "scores",
-    "sensor",
-    "slices",
-    "polarities",
-    "saturation",
-    "event_scale",
-    "tick",
-)
+EVENT_OPTIONS = ("sensor", "slices", "polarities", "saturation", "event_scale", "tick")
+ONNX_OPTIONS = ("levels", "shape", "scores", *EVENT_OPTIONS, *BUDGET_OPTIONS)
 NIR_OPTIONS = (
     "framework",
     "dt",
@@ -45,7 +37,13 @@ class Grouped(click.Command):
     """Lists options under the headings that their help begins with."""
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        headings = {"Options": "", "ONNX": "", "Events": " (for ONNX networks that count them)", "NIR": ""}
+        headings = {
+            "Options": "",
+            "ONNX": "",
+            "Budget": " (for ONNX networks: searches levels and weights)",
+            "Events": " (for ONNX networks that count them)",
+            "NIR": "",
+        }
         groups: dict[str, list[tuple[str, str]]] = {heading: [] for heading in headings}
         for parameter in self.get_params(ctx):
             if isinstance(parameter, click.Option):
@@ -99,6 +97,7 @@ class Grouped(click.Command):
     help="ONNX: Size of the input, where the file leaves it open.",
 )
 @click.option("--scores", metavar="NAME", help="ONNX: The output to convert, where there are several.")
+@budget_options
 @click.option("--sensor", type=sensor, metavar="WxH", help="Events: Size of the sensor, such as 34x34.")
 @click.option(
     "--slices", type=click.IntRange(1), metavar="N", help="Events: Parts of the window.  [default: 1]"
@@ -160,6 +159,8 @@ def command(
       edgespike convert digits.onnx -o digits.esg --calibration digits.npz
       edgespike convert digits.onnx -o small.esg --calibration digits.npz \\
           --levels 15 --weights 4 --weights conv1=8
+      edgespike convert digits.onnx -o small.esg --calibration digits.npz \\
+          --ram 64k --flash 256k --max-drop 0.5
       edgespike convert dvs.onnx -o dvs.esg --calibration counts.npz \\
           --sensor 34x34 --window 300ms --slices 3
       edgespike convert lif.nir -o lif.esg --dt 1ms --reset zero --compare gt
@@ -190,9 +191,13 @@ def command(
         else:
             from edgespike.convert import convert_onnx
 
-            common |= {"shape": given.pop("shape", None), "output": given.pop("scores", None)}
-            common |= {name: given.pop(name) for name in ("levels", "weights") if name in given}
-            graph, report = convert_onnx(network, samples, events=event_options(given), **common)
+            given["output"] = given.pop("scores", None)
+            events = event_options(given)
+            if set(BUDGET_OPTIONS) & set(given):
+                budget = budget_of(given, network, events)
+                graph, report = convert_within(budget, network, samples, events=events, **given, **common)
+            else:
+                graph, report = convert_onnx(network, samples, events=events, **given, **common)
     write_model(graph, output)
     if page:
         write_whole(page, report_page(report, network.name, output.name).encode())
@@ -205,12 +210,13 @@ def command(
 
 
 def event_options(given: dict[str, Any]) -> EventOptions | None:
-    """The event front end that the options describe; None without any."""
-    if not given:
+    """The event front end that the options describe, which are taken out; None without any."""
+    chosen = {name: given.pop(name) for name in (*EVENT_OPTIONS, "window") if name in given}
+    if not chosen:
         return None
-    if "sensor" not in given or "window" not in given:
+    if "sensor" not in chosen or "window" not in chosen:
         raise UsageError("events need both --sensor and --window", "such as --sensor 34x34 --window 300ms")
-    width, height = given.pop("sensor")
-    for name in {"window", "tick"} & set(given):
-        given[f"{name}_us"] = round(1e6 * given.pop(name))
-    return EventOptions(height, width, **given)
+    width, height = chosen.pop("sensor")
+    for name in {"window", "tick"} & set(chosen):
+        chosen[f"{name}_us"] = round(1e6 * chosen.pop(name))
+    return EventOptions(height, width, **chosen)

@@ -6,6 +6,7 @@ import json
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from typing import IO
 
 import numpy as np
 from rich import box
@@ -30,7 +31,12 @@ def print_json(value: Mapping[str, object]) -> None:
     print(json.dumps(value), flush=True)
 
 
-def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]], names: int = 1) -> None:
+def print_table(
+    columns: Sequence[str],
+    rows: Iterable[Sequence[object]],
+    names: int = 1,
+    file: IO[str] | None = None,
+) -> None:
     """A table; the first ``names`` columns are text and may wrap, the others are numbers."""
     table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
     for number, column in enumerate(columns):
@@ -40,7 +46,7 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]], names:
             table.add_column(column, justify="right", no_wrap=True)
     for row in rows:
         table.add_row(*(Text(str(cell)) for cell in row))
-    _stdout().print(table)
+    _console(file).print(table)
 
 
 def print_fields(fields: Iterable[tuple[str, object]]) -> None:
@@ -50,7 +56,7 @@ def print_fields(fields: Iterable[tuple[str, object]]) -> None:
     table.add_column(overflow="fold")
     for name, value in fields:
         table.add_row(name, Text(str(value)))
-    _stdout().print(table)
+    _console().print(table)
 
 
 @contextmanager
@@ -88,5 +94,5 @@ def percentiles_ms(seconds: Sequence[float], which: Sequence[int] = (50, 90, 99)
     return {f"p{p}": 1e3 * float(np.percentile(seconds, p)) for p in which}
 
 
-def _stdout() -> Console:
-    return Console(highlight=False, emoji=False, markup=False)
+def _console(file: IO[str] | None = None) -> Console:
+    return Console(highlight=False, emoji=False, markup=False, file=file)

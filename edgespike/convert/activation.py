@@ -54,6 +54,7 @@ def convert_onnx(
     classes: Sequence[str] | None = None,
     shape: tuple[int, ...] | None = None,
     output: str | None = None,
+    fit_on: Sequence[int] | NDArray[np.int64] | None = None,
     progress: Progress | None = None,
 ) -> tuple[Graph, Report]:
     """Converts the network in an ONNX file.
@@ -70,6 +71,7 @@ def convert_onnx(
         classes: names of the scores.
         shape: of the network's input, batch axis included, where the file leaves it open.
         output: the name of the scores, where the file has several outputs.
+        fit_on: numbers of the samples that set scales; None: up to 1024, evenly chosen.
         progress: called with the name of a step and the share of the whole that is done.
 
     Returns:
@@ -97,6 +99,7 @@ def convert_onnx(
     tell("running the float network", 0.1)
     run = FloatNetwork(network)
     chosen = np.unique(np.linspace(0, len(x) - 1, min(len(x), QUANTIZATION_SAMPLES)).astype(int))
+    chosen = chosen if fit_on is None else np.asarray(fit_on)
     statistics = measure(
         network, run, x[chosen], lambda share: tell("running the float network", 0.1 + 0.1 * share)
     )
@@ -113,10 +116,7 @@ def convert_onnx(
     )
     tell("choosing the reference", 0.5)
     digest = hashlib.sha256(Path(path).read_bytes()).digest()
-    graph = Graph(quantized.populations, quantized.projections, spec, source_hash=digest)
-    graph = with_best_reference(graph, inputs[chosen][:REFERENCE_SAMPLES])
-    graph = replace(graph, self_test=golden_self_test(graph, inputs[chosen]))
-    graph = replace(graph, metadata=metadata(network, quantized, Path(path).name, events, classes))
+    graph = graph_of(quantized, network, spec, inputs[chosen], digest, Path(path).name, events, classes)
     tell("comparing", 0.6)
     comparison = compare(
         graph, quantized, network, run, x, inputs, lambda share: tell("comparing", 0.6 + 0.15 * share)
@@ -145,6 +145,23 @@ def convert_onnx(
     tell("done", 1.0)
     ram_streaming, ram_one_shot, flash = memory(graph)
     return graph, replace(report, ram_streaming=ram_streaming, ram_one_shot=ram_one_shot, flash=flash)
+
+
+def graph_of(
+    quantized: Quantized,
+    network: Network,
+    spec: InputSpec,
+    inputs: State,
+    digest: bytes,
+    file: str,
+    events: EventOptions | None,
+    classes: Sequence[str] | None,
+) -> Graph:
+    """The graph of a quantized network, with a reference and a self-test chosen from these input levels."""
+    graph = Graph(quantized.populations, quantized.projections, spec, source_hash=digest)
+    graph = with_best_reference(graph, inputs[:REFERENCE_SAMPLES])
+    graph = replace(graph, self_test=golden_self_test(graph, inputs))
+    return replace(graph, metadata=metadata(network, quantized, file, events, classes))
 
 
 # ---- input -----------------------------------------------------------------------

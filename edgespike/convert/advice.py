@@ -83,16 +83,16 @@ def reason(layer: LayerDiagnosis, cost: LayerReport, levels: int) -> str:
             "samples, that show them, or more levels there"
         )
     if weights_are_fine and cost.kind == "LevelInput":
-        return f"the input has {levels + 1} levels. Clip its outliers, or bring its channels to one size"
+        return f"the input has {levels} levels. Clip its outliers, or bring its channels to one size"
     if weights_are_fine and levels < 255:
-        return f"it has {levels + 1} levels. Try more levels there, up to 256"
+        return f"it has {levels} levels. Try more levels there, up to 255 (--levels LAYER=255)"
     if weights_are_fine:
         return (
-            "256 levels are not enough for its values. Train with batch normalization or a "
+            "255 levels are not enough for its values. Train with batch normalization or a "
             "clip (Relu6) there, so that they are of one size"
         )
     if cost.weight_bits == 4:
-        return "its weights have 4 bits. Try 8-bit weights there"
+        return "its weights have 4 bits. Try 8-bit weights there (--weights LAYER=8)"
     return (
         f"its {cost.weight_bits}-bit weights are too coarse: a channel's differ much in size. "
         "Train with weight decay, or with batch normalization after it"

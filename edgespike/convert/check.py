@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from edgespike.importers.spiking_network import FloatNetwork as SpikingNetwork
 
 NOISE_SAMPLES = 64
+MOST_SAMPLES = 256
+WEIGHT_BITS = (8, 4)
 HDF5 = b"\x89HDF\r\n\x1a\n"  # NIR files are HDF5
 NIR_TICK = 1e-3  # seconds; a size depends on it only where there are delays
 
@@ -218,19 +220,22 @@ def try_onnx(
 
     run = FloatNetwork(network)
     if calibration is None:
-        x = noise(run, network.input.shape)
+        samples = Calibration(noise(run, network.input.shape))
     else:
         x = samples_for(calibration, network.input.name, network.input.shape)
-    warnings = [*zero_channels(network), *silent_channels(network, run, x, on)]
+        few = np.unique(np.linspace(0, len(x) - 1, min(len(x), MOST_SAMPLES)).astype(int))
+        samples = Calibration(x[few], None if calibration.y is None else calibration.y[few])
+    warnings = [*zero_channels(network), *silent_channels(network, run, samples.x, on)]
     try:
-        report = convert_onnx(path, calibration or Calibration(x), **open_choices)[1]
+        bits = WEIGHT_BITS[:1] if network.is_quantized else WEIGHT_BITS
+        reports = [convert_onnx(path, samples, weights=width, **open_choices)[1] for width in bits]
     except EdgespikeError as error:
         if calibration is not None:
             raise
         return Trial((), (*warnings, f"on {on}: {error.message}"), on)
     if calibration is not None:
-        warnings += [warning for warning in report.warnings if "constant" not in warning]
-    return Trial(estimates_of(report), tuple(dict.fromkeys(warnings)), on)
+        warnings += [warning for warning in reports[0].warnings if "constant" not in warning]
+    return Trial(estimates_of(reports), tuple(dict.fromkeys(warnings)), on)
 
 
 def noise(run: FloatNetwork, shape: tuple[int, ...]) -> NDArray[Any]:
@@ -298,12 +303,11 @@ def silent_channels(network: Network, run: FloatNetwork, x: NDArray[Any], on: st
     return found
 
 
-def estimates_of(report: Report) -> tuple[Estimate, ...]:
-    """Sizes with 8-bit weights, and with 4-bit ones in their place."""
-    saved = sum(layer.weight_bytes for layer in report.layers if layer.weight_bits == 8) // 2
+def estimates_of(reports: list[Report]) -> tuple[Estimate, ...]:
+    """Sizes after conversions with 8-bit weights and, unless these are given, with 4-bit ones."""
     return tuple(
-        Estimate(bits, report.flash - less, report.ram_streaming, report.ram_one_shot)
-        for bits, less in ((8, 0), (4, saved))
+        Estimate(bits, report.flash, report.ram_streaming, report.ram_one_shot)
+        for bits, report in zip(WEIGHT_BITS, reports, strict=False)
     )
 
 
@@ -350,7 +354,9 @@ def estimate_nir(path: Path) -> tuple[Estimate, ...]:
     """Sizes after a conversion with some profile: they hardly depend on which."""
     from edgespike.convert.spiking import convert_nir
 
-    return estimates_of(convert_nir(path, dt=NIR_TICK, framework="exact")[1])
+    return estimates_of(
+        [convert_nir(path, dt=NIR_TICK, framework="exact", weights=bits)[1] for bits in WEIGHT_BITS]
+    )
 
 
 def spiking_layers(network: SpikingNetwork) -> list[CheckedLayer]:

@@ -8,7 +8,7 @@ its levels on what the float network's other layers compute; what comes after it
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -45,13 +45,19 @@ def diagnose(
     chosen = np.unique(np.linspace(0, len(x) - 1, min(len(x), DIAGNOSED_SAMPLES)).astype(int))
     x, inputs = x[chosen], inputs[chosen]
     examination = Examination(graph, quantized, network)
+    for part, exact in float_values(network, run, x):
+        examination.add(exact, settle(graph, inputs[part]))
+        tell(part.stop / len(x))
+    return examination.result(None if labels is None else labels[chosen])
+
+
+def float_values(network: Network, run: FloatNetwork, x: Array) -> Iterator[tuple[slice, list[Array]]]:
+    """Values of all layers in the float network, the input's too, after their functions; which samples."""
     for part, values in run.values(x):
         exact = [float_layers.real_input(network, x[part])]
         for layer, value in zip(network.layers[1:], values, strict=True):
             exact.append(layer.activated(value))
-        examination.add(exact, settle(graph, inputs[part]))
-        tell(part.stop / len(x))
-    return examination.result(None if labels is None else labels[chosen])
+        yield part, exact
 
 
 class Tally:

@@ -47,8 +47,24 @@ def report_page(report: Report, source: str, model: str) -> str:
     environment.filters |= FILTERS
     template = resources.files("edgespike.convert").joinpath("report.html").read_text("utf-8")
     return environment.from_string(template).render(
-        report=report, diagnosis=report.diagnosis, source=source, model=model, plots=drawn(report)
+        report=report,
+        diagnosis=report.diagnosis,
+        source=source,
+        model=model,
+        plots=drawn(report),
+        frontier=frontier(report),
     )
+
+
+def frontier(report: Report) -> list[tuple[str, str, str]]:
+    """The plots of a search: heading, explanation, SVG."""
+    if report.search is None:
+        return []
+    explained = "Every mark is a graph that was tried. Lines are the budget."
+    return [
+        (f"{report.search.measure.capitalize()} against {label.partition(',')[0]}", explained, svg)
+        for label, svg in plots.frontier_plots(report.search)
+    ]
 
 
 def drawn(report: Report) -> list[tuple[str, str, str]]:

@@ -11,7 +11,7 @@ import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from edgespike.convert.report import Diagnosis, Report, short_name
+from edgespike.convert.report import Diagnosis, Report, Search, Trial, short_name
 
 WIDTH = 4.9  # inches: about what a phone is wide, so that its text can be read there
 ROW = 0.27
@@ -117,6 +117,46 @@ def memory_plot(report: Report) -> str:
         return svg(figure)
 
 
+def frontier_plots(search: Search) -> list[tuple[str, str]]:
+    """Accuracy against synaptic operations, RAM and flash, of all graphs tried: label and SVG."""
+    axes_of = {
+        "synaptic operations a sample": [trial.synops for trial in search.trials],
+        "RAM, KiB": [ram_shown(search, trial) / 1024 for trial in search.trials],
+        "flash, KiB": [trial.flash / 1024 for trial in search.trials],
+    }
+    limits = {
+        "RAM, KiB": None if search.ram is None else search.ram / 1024,
+        "flash, KiB": None if search.flash is None else search.flash / 1024,
+    }
+    return [
+        (label, frontier_plot(search, label, costs, limits.get(label))) for label, costs in axes_of.items()
+    ]
+
+
+def frontier_plot(search: Search, label: str, costs: list[float], limit: float | None) -> str:
+    """One of them; the budget is the lines."""
+    with matplotlib.rc_context(STYLE):
+        figure = Figure(figsize=(WIDTH, 3.2), layout="constrained")
+        axes = figure.add_subplot()
+        for fits, colour, name in ((False, SECOND, "outside the budget"), (True, FIRST, "within")):
+            shown = [n for n, trial in enumerate(search.trials) if trial.fits == fits and n != search.chosen]
+            results = [100 * search.trials[n].result for n in shown]
+            axes.scatter([costs[n] for n in shown], results, c=colour, s=30, label=name)
+        if search.chosen is not None:
+            place = (costs[search.chosen], 100 * search.trials[search.chosen].result)
+            axes.scatter(*place, c=THIRD, s=110, marker="*", label="chosen", zorder=3)
+        axes.axhline(100 * (search.result_float - search.max_drop), color=LINE, linewidth=1.5, zorder=0.9)
+        if limit is not None:
+            axes.axvline(limit, color=LINE, linewidth=1.5, zorder=0.9)
+        axes.set_xlabel(label)
+        axes.set_ylabel(f"{search.measure}, %")
+        axes.xaxis.set_major_formatter(thousands)
+        axes.grid(linewidth=0.5)
+        axes.set_axisbelow(True)
+        legend(axes)
+        return svg(figure)
+
+
 # ---- parts ------------------------------------------------------------------
 
 
@@ -140,8 +180,17 @@ def legend(axes: Axes) -> None:
 
 
 def thousands(value: float, position: float) -> str:
-    """``12k`` for 12000."""
+    """``12k`` for 12000, ``1.2M`` for 1200000."""
+    if value >= 1_000_000:
+        return f"{value / 1_000_000:g}M"
     return f"{value / 1000:g}k" if value >= 1000 else f"{value:g}"
+
+
+def ram_shown(search: Search, trial: Trial) -> int:
+    """The streaming plan's arena where it is within the budget, else the smaller one's."""
+    if search.ram is None or trial.ram_streaming <= search.ram or not trial.ram_one_shot:
+        return trial.ram_streaming
+    return trial.ram_one_shot
 
 
 def svg(figure: Figure) -> str:

@@ -86,6 +86,52 @@ class Diagnosis:
 
 
 @dataclass(frozen=True)
+class Trial:
+    """A graph that a search tried.
+
+    ``levels`` and ``weights``: levels and bits of the weights by layer, the input included.
+    ``result``: see `Search`. ``synops``: synaptic operations a sample. ``ram_streaming``,
+    ``ram_one_shot`` (0: no such plan) and ``flash``: bytes. ``fits``: within the whole budget.
+    """
+
+    levels: tuple[int, ...]
+    weights: tuple[int, ...]
+    result: float
+    synops: float
+    ram_streaming: int
+    ram_one_shot: int
+    flash: int
+    fits: bool
+
+
+@dataclass(frozen=True)
+class Search:
+    """A search for the cheapest graph within a budget.
+
+    ``layers``: names. ``has_levels``, ``has_weights``: whether a layer's levels, and the bits of
+    its weights, could be chosen. ``measure``: ``"accuracy"``, ``"agreement"`` without labels, or
+    ``"fidelity"`` with one score: the share of its sum of squares that is no noise; on so many
+    held-out ``samples``. ``result_float``: of the float network. ``max_drop``: what may be lost of
+    it. ``ram`` and ``flash``: bytes allowed, None where they do not matter. ``trials``: from most
+    to least work. ``chosen``: number of a trial, None if none fits; then ``obstacle`` says what
+    is in the way.
+    """
+
+    layers: tuple[str, ...]
+    has_levels: tuple[bool, ...]
+    has_weights: tuple[bool, ...]
+    measure: str
+    samples: int
+    result_float: float
+    max_drop: float
+    ram: int | None
+    flash: int | None
+    trials: tuple[Trial, ...]
+    chosen: int | None
+    obstacle: str
+
+
+@dataclass(frozen=True)
 class Report:
     """A conversion.
 
@@ -95,7 +141,7 @@ class Report:
     ``agreement``: share where both give the same answer, None for one score.
     ``synops``: synaptic operations a sample; ``macs``: those of the dense network.
     ``certificate``: what was proved, ``diagnosis``: where accuracy was lost; None for spiking
-    networks.
+    networks. ``search``: what came of a budget, None without one.
     """
 
     layers: tuple[LayerReport, ...]
@@ -111,6 +157,7 @@ class Report:
     warnings: tuple[str, ...] = ()
     certificate: Certificate | None = None
     diagnosis: Diagnosis | None = None
+    search: Search | None = None
 
     def to_json(self) -> str:
         """One JSON object."""

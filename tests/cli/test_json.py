@@ -167,6 +167,28 @@ def test_events(cli: Any, recordings: Path, tmp_path: Path) -> None:
     assert check(outcome.out, "convert-events")["events"] == 200
 
 
+def test_convert_within_a_budget(cli: Any, network: Path, tmp_path: Path) -> None:
+    x = np.random.default_rng(0).uniform(0, 100, (80, 1, 4, 6)).astype(np.float32)
+    np.savez(tmp_path / "data.npz", x=x)
+    command = [
+        "convert",
+        network,
+        "-o",
+        tmp_path / "out.esg",
+        "--calibration",
+        tmp_path / "data.npz",
+        "--json",
+    ]
+    value = check(cli(*command, "--board", "mps2-an386", "--ram", "64k").out, "convert")
+    assert value["search"]["ram"] == 65536
+    assert value["search"]["trials"][value["search"]["chosen"]]["fits"]
+    outcome = cli(*command, "--flash", "100")
+    assert outcome.code == 5
+    assert "bytes of weights" in check(outcome.out, "Error")["error"]["message"]
+    assert cli(*command, "--flash", "1M", "--levels", "15").code == 2
+    assert cli(*command, "--board", "nothing").code == 2
+
+
 def test_check_of_a_model(cli: Any, network: Path, images: Path, tmp_path: Path) -> None:
     model = tmp_path / "out.esg"
     assert cli("convert", network, "-o", model, "--calibration", images).code == 0
@@ -249,7 +271,8 @@ def test_demo(cli: Any) -> None:
     outcome = cli("demo", "--json")
     value = check(outcome.out, "demo")
     keys = documented("convert")
-    assert {path for path, _ in leaves(value["conversion"], "", keys)} == set(keys) - {"network", "model"}
+    expected = {key for key in keys if not key.startswith("search.")} - {"network", "model"}
+    assert {path for path, _ in leaves(value["conversion"], "", keys)} == expected
     for part in ("real_time", "fast"):
         check(json.dumps(value[part]) + "\n", "stream: summary")
     assert value["check"]["backends"] == ["reference", "cpu", "emulated"]

@@ -149,7 +149,7 @@ def test_the_ruined_layer_is_named(number: int, how: str, tmp_path: Path, monkey
 def test_too_few_levels_are_named(tmp_path: Path) -> None:
     _, report, _ = converted(three_layers(), tmp_path, levels=2)
     assert report.diagnosis is not None
-    assert "it has 3 levels. Try more levels there" in report.diagnosis.advice[0]
+    assert "it has 2 levels. Try more levels there" in report.diagnosis.advice[0]
 
 
 def test_nothing_is_advised_where_nothing_was_lost(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ import pytest
 from small_networks import Writer, flat_gemm
 
 from edgespike.convert import Calibration, Report, convert_onnx
+from edgespike.convert.report import Search, Trial
 
 pytest.importorskip("matplotlib")
 pytest.importorskip("jinja2")
@@ -92,6 +93,20 @@ def test_every_layer_and_number_is_there(report: Report) -> None:
         assert f"{number:,}" in page
     for line in report.diagnosis.advice:
         assert line[1:20] in page
+
+
+def test_a_search_is_drawn(report: Report) -> None:
+    names = tuple(layer.name for layer in report.layers)
+    free = (False, *[True] * (len(names) - 1))
+    trials = tuple(
+        Trial((255, *[levels] * (len(names) - 1)), (8,) * len(names), 0.9, levels * 1e5, 5000, 0, 9000, True)
+        for levels in (255, 15)
+    )
+    search = Search(names, free, free, "accuracy", 30, 0.9, 0.005, 6000, None, trials, 1, "")
+    page = page_of(replace(report, search=search))
+    assert page.count("<svg") == 8
+    assert "6,000 bytes of RAM" in page
+    assert "Of 2 graphs" in page
 
 
 def test_names_cannot_break_it(report: Report) -> None:
