@@ -14,7 +14,7 @@ import click
 from edgespike.boards import find_board
 from edgespike.cli.output import percent, print_table
 from edgespike.convert import Calibration, EventOptions, Report
-from edgespike.convert.report import Search, Trial
+from edgespike.convert.report import Search, Trial, short_name
 from edgespike.errors import BudgetError, UsageError
 from edgespike.graph import Graph
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 __all__ = ["BUDGET_OPTIONS", "budget_options", "convert_within", "show_search"]
 
-BUDGET_OPTIONS = ("board", "ram", "flash", "max_drop")
+BUDGET_OPTIONS = ("board", "ram", "flash", "max_drop", "events_per_second")
 SEARCH = 0.9  # of the time; the rest is the conversion of what was found
 UNITS = {"": 1, "k": 1 << 10, "m": 1 << 20}
 
@@ -37,7 +37,7 @@ def size(text: str) -> int:
 
 
 def budget_options(function: Callable[..., None]) -> Callable[..., None]:
-    """``--board``, ``--ram``, ``--flash`` and ``--max-drop``."""
+    """``--board``, ``--ram``, ``--flash``, ``--max-drop`` and ``--events-per-second``."""
     for option in reversed(
         (
             click.option("--board", metavar="NAME", help="Budget: What this board's firmware has room for."),
@@ -48,6 +48,12 @@ def budget_options(function: Callable[..., None]) -> Callable[..., None]:
                 type=click.FloatRange(0, 100),
                 metavar="POINTS",
                 help="Budget: Accuracy that may be lost.  [default: 0.5]",
+            ),
+            click.option(
+                "--events-per-second",
+                type=click.FloatRange(0, min_open=True),
+                metavar="N",
+                help="Budget: Input events that the board must work off.",
             ),
         )
     ):
@@ -63,14 +69,15 @@ def budget_of(given: dict[str, Any], network: Path, events: EventOptions | None)
     clash = sorted({"levels", "weights"} & set(given))
     if clash:
         raise UsageError(f"--{clash[0]} and a budget exclude each other", "leave out one of them")
-    ram, flash = given.pop("ram", None), given.pop("flash", None)
-    if "board" in given:
-        board = find_board(given.pop("board"))
+    ram, flash, rate = (given.pop(name, None) for name in ("ram", "flash", "events_per_second"))
+    board = find_board(given.pop("board")) if "board" in given else None
+    if rate and board is None:
+        raise UsageError("--events-per-second needs --board", "how fast it is depends on the board")
+    if board:
         grid = None if events is None else (events.channels, events.height, events.width)
         scores = read_onnx(network, grid, given.get("shape"), given.get("output")).layers[-1].size
-        room = board.arena_bytes_for(scores)
-        ram, flash = ram or room, flash or board.model_bytes
-    return Budget(flash, ram, given.pop("max_drop", 0.5) / 100)
+        ram, flash = ram or board.arena_bytes_for(scores), flash or board.model_bytes
+    return Budget(flash, ram, given.pop("max_drop", 0.5) / 100, board, rate)
 
 
 def convert_within(
@@ -88,7 +95,7 @@ def convert_within(
         BudgetError: nothing fits; which layer is in the way.
     """
     from edgespike.convert import convert_onnx
-    from edgespike.convert.fit_budget import choices, fitted_on, search_precision
+    from edgespike.convert.fit_budget import choices, fitted_on, search_precision, sustained_events
 
     search = search_precision(
         network, samples, budget, progress=lambda step, share: progress(step, SEARCH * share), **source
@@ -113,7 +120,25 @@ def convert_within(
         raise BudgetError(
             f"the model file has {report.flash:,} bytes, {budget.flash:,} are allowed", "allow a little less"
         )
+    if budget.board and budget.events_per_second:
+        rate = sustained_events(graph, budget.board, samples)
+        require_rate(rate, budget, report)
+        search = replace(search, events_per_second=rate)
     return graph, replace(report, search=search)
+
+
+def require_rate(rate: float, budget: Budget, report: Report) -> None:
+    """Makes sure that the board is fast enough; else the layer that causes most work is in the way."""
+    assert budget.board and budget.events_per_second and report.diagnosis
+    if rate < budget.events_per_second:
+        worst = max(report.diagnosis.layers, key=lambda layer: layer.synops)
+        raise BudgetError(
+            f"nothing fits: {budget.board.name} works off {rate:,.0f} events a second of the cheapest graph, "
+            f"{budget.events_per_second:,.0f} are asked for; the events of {short_name(worst.name)} cause "
+            f"{worst.synops:,.0f} of {report.synops:,.0f} synaptic operations a sample",
+            "fewer channels or a larger stride after that layer, a faster board, or a greater --max-drop",
+            "too-slow",
+        )
 
 
 def show_search(search: Search, file: Any = None) -> None:

@@ -111,6 +111,8 @@ def costs(report: Report, output: Path, original: str) -> Iterator[tuple[str, st
         yield original, percent(report.accuracy_float)
     if report.agreement is not None:
         yield "agreement", percent(report.agreement)
+    if report.search and report.search.events_per_second is not None:
+        yield "the board", f"works off about {report.search.events_per_second:,.0f} such events a second"
     if report.certificate:
         yield (
             "certificate",

@@ -13,8 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgespike.arena import one_shot_bytes, streaming_bytes
+from edgespike.boards import Board
 from edgespike.convert.activation import graph_of, levels_of_input
 from edgespike.convert.calibration import Calibration, check_classes, samples_for
+from edgespike.convert.certificate import samples_of
 from edgespike.convert.dense import State, settle
 from edgespike.convert.diagnosis import Examination, float_values
 from edgespike.convert.event_input import EventOptions
@@ -26,12 +28,15 @@ from edgespike.convert.reference_state import work
 from edgespike.convert.report import Search, layer_reports
 from edgespike.convert.search import SENSITIVITY_SAMPLES, Attempt, Budget, Searcher
 from edgespike.errors import DataError
+from edgespike.fit import measure_activity, speed_of
 from edgespike.graph import Graph, InputSpec, LevelInput
 from edgespike.importers.network import AveragePool, Float, MaxPool, Network
 from edgespike.importers.onnx import read_onnx
 from edgespike.modelfile import encode_model
+from edgespike.session import InferenceSession
 
 LEAST_SAMPLES = 40
+RATED_SAMPLES = 8
 MOST_SAMPLES = 1024  # half to set scales, half to measure accuracy
 KEPT_BYTES = 900  # of metadata that the finished file has beside what grows with the layers
 
@@ -78,6 +83,15 @@ def search_precision(
     )
     chosen = searcher.run()
     return searcher.report(bench.measure, len(bench.held_out), chosen)
+
+
+def sustained_events(graph: Graph, board: Board, calibration: Calibration) -> float:
+    """Events a second that a board's processor works off, of a few of the samples one after the other."""
+    session = InferenceSession(graph)
+    x = samples_of(graph, calibration)
+    runs = [(session.sample_events(sample), 0) for sample in x[evenly(len(x), RATED_SAMPLES)]]
+    rate = speed_of(graph, board, measure_activity(graph, runs)).typical_rate
+    return np.inf if rate is None else rate.processor
 
 
 def fitted_on(samples: int) -> NDArray[np.int64]:

@@ -114,7 +114,8 @@ class Search:
     held-out ``samples``. ``result_float``: of the float network. ``max_drop``: what may be lost of
     it. ``ram`` and ``flash``: bytes allowed, None where they do not matter. ``trials``: from most
     to least work. ``chosen``: number of a trial, None if none fits; then ``obstacle`` says what
-    is in the way.
+    is in the way. ``events_per_second``: what the budget's board works off of such samples
+    (`edgespike.fit`), where that was asked for.
     """
 
     layers: tuple[str, ...]
@@ -129,6 +130,7 @@ class Search:
     trials: tuple[Trial, ...]
     chosen: int | None
     obstacle: str
+    events_per_second: float | None = None
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from edgespike.boards import Board
 from edgespike.convert.diagnosis import Examination
 from edgespike.convert.precision import Precision
 from edgespike.convert.report import LayerReport, Search, Trial, short_name
@@ -35,12 +36,15 @@ class Budget:
     """Bytes, or None where they do not matter, and how much accuracy may be lost, as a share.
 
     ``flash``: for the model file. ``ram``: for the arena, in the streaming plan or else the
-    one-shot plan.
+    one-shot plan. ``events_per_second``: what the ``board`` must work off; nothing to search by,
+    since the graph with the least work is the fastest, but to check.
     """
 
     flash: int | None = None
     ram: int | None = None
     max_drop: float = 0.005
+    board: Board | None = None
+    events_per_second: float | None = None
 
 
 @dataclass(frozen=True, eq=False)

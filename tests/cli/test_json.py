@@ -182,6 +182,15 @@ def test_convert_within_a_budget(cli: Any, network: Path, tmp_path: Path) -> Non
     value = check(cli(*command, "--board", "mps2-an386", "--ram", "64k").out, "convert")
     assert value["search"]["ram"] == 65536
     assert value["search"]["trials"][value["search"]["chosen"]]["fits"]
+    assert value["search"]["events_per_second"] is None
+    board = ["--board", "mps2-an386", "--events-per-second"]
+    value = check(cli(*command, *board, "100").out, "convert")
+    assert value["search"]["events_per_second"] > 100
+    assert "the board" in cli(*command[:-1], *board, "100").out
+    outcome = cli(*command, *board, "1e9")
+    assert outcome.code == 5
+    assert "synaptic operations" in check(outcome.out, "Error")["error"]["message"]
+    assert cli(*command, *board[2:], "100").code == 2
     outcome = cli(*command, "--flash", "100")
     assert outcome.code == 5
     assert "bytes of weights" in check(outcome.out, "Error")["error"]["message"]
