@@ -34,14 +34,15 @@ __all__ = ["Activity", "count_operations"]
 Mask = NDArray[np.bool_]
 
 
-def count_operations(graph: Graph, events: NDArray[Any], ticks: int = 0) -> Operations:
+def count_operations(graph: Graph, events: NDArray[Any], ticks: int = 0, group: int = GROUP) -> Operations:
     """What the core does for one sample, from reset to its scores.
 
     Args:
         events: dtype CORE_EVENT, in order; they fit the input.
         ticks: the sample has at least so many ticks, silent ones at its end too.
+        group: neurons of a pixel that the firmware evaluates at once (ES_GROUP).
     """
-    network = Activity(graph)
+    network = Activity(graph, group)
     while len(events):
         used, _ = network.push(events)
         events = events[used:]
@@ -55,7 +56,8 @@ def count_operations(graph: Graph, events: NDArray[Any], ticks: int = 0) -> Oper
 class Activity(ReferenceNetwork):
     """A reference network that counts ``operations`` as it runs."""
 
-    def __init__(self, graph: Graph) -> None:
+    def __init__(self, graph: Graph, group: int = GROUP) -> None:
+        self.group = group
         self.operations: Operations = Counter()
         self._closed = 0  # ticks, one by one
         self._settling = settling(graph)
@@ -64,7 +66,9 @@ class Activity(ReferenceNetwork):
             [(p, [list(sending(graph, p, wide)) for wide in (False, True)]) for p in graph.outgoing(number)]
             for number in range(len(graph.populations))
         ]
-        self._evaluation = [list(evaluation(graph, number)) for number in range(len(graph.populations))]
+        self._evaluation = [
+            list(evaluation(graph, number, group)) for number in range(len(graph.populations))
+        ]
         shapes = [population.shape for population in graph.populations]
         self._joins = {
             (p.source, p.target, number): joined(p.connection, shapes[p.source], shapes[p.target])
@@ -101,7 +105,7 @@ class Activity(ReferenceNetwork):
     def _send(self, number: int, emitted: Values, arriving: dict[int, Any]) -> None:
         super()._send(number, emitted, arriving)
         if number > 0 and emitted.any():
-            self._count_groups(number, *_groups(emitted))
+            self._count_groups(number, *_groups(emitted, self.group))
             self.operations[sent(self.graph.populations[number])] += int(np.count_nonzero(emitted))
 
     def _count_groups(self, number: int, y: Values, x: Values, sizes: Values, greatest: Values) -> None:
@@ -250,16 +254,16 @@ class Activity(ReferenceNetwork):
         return again
 
 
-def _groups(emitted: Values) -> tuple[Values, Values, Values, Values]:
+def _groups(emitted: Values, group: int) -> tuple[Values, Values, Values, Values]:
     """Row, column, size and greatest value (of negative ones: -1 - it) of the groups of one emission."""
     y, x = np.nonzero((emitted != 0).any(axis=2))
     values = emitted[y, x]
-    padding = -values.shape[1] % GROUP
-    values = np.pad(values, ((0, 0), (0, padding))).reshape(len(y), -1, GROUP)
+    padding = -values.shape[1] % group
+    values = np.pad(values, ((0, 0), (0, padding))).reshape(len(y), -1, group)
     sizes = np.count_nonzero(values, axis=2)
     greatest = np.where(values < 0, -1 - values, values).max(axis=2)
-    pixel, group = np.nonzero(sizes)
-    return y[pixel], x[pixel], sizes[pixel, group], greatest[pixel, group]
+    pixel, place = np.nonzero(sizes)
+    return y[pixel], x[pixel], sizes[pixel, place], greatest[pixel, place]
 
 
 def decay_steps(membrane: Values, decay: Values, rounding: Rounding, ticks: Values) -> int:

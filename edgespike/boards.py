@@ -25,7 +25,8 @@ class Board:
     linker script uses; on an emulated board flash may be memory of another kind. ``model_bytes``,
     ``arena_bytes``: what the firmware keeps of its RAM for a model file, and for an arena with the
     results behind it. ``stack_bytes``: what the linker keeps for the stack at least. ``max_payload``:
-    most data in one frame of the link. ``baud``: bits a second of the serial line.
+    most data in one frame of the link. ``baud``: bits a second of the serial line. ``group``: neurons
+    of a pixel that are evaluated at once (ES_GROUP).
     """
 
     name: str
@@ -38,6 +39,7 @@ class Board:
     stack_bytes: int
     max_payload: int
     baud: int
+    group: int = 32
 
     def arena_bytes_for(self, scores: int) -> int:
         """What is left for an arena beside one result of so many scores; may be less than 0."""
@@ -55,9 +57,11 @@ BOARDS = (
     Board("mps2-an500", "cortex-m7", 25_000_000, 4 * MB, 20 * MB, 4 * MB, 3 * MB, 16 * KB, 1024, 921600),
     Board("mps3-an547", "cortex-m55", 32_000_000, 512 * KB, 4608 * KB, 2 * MB, 2 * MB, 16 * KB, 1024, 921600),
     Board("netduinoplus2", "cortex-m4", 168_000_000, MB, 128 * KB, 64 * KB, 44 * KB, 4 * KB, 1024, 921600),
-    Board("stm32vldiscovery", "cortex-m3", 24_000_000, 128 * KB, 8 * KB, 2816, 1536, 1920, 128, 921600),
-    Board("pico", "cortex-m0plus", 125_000_000, 2 * MB, 264 * KB, 144 * KB, 88 * KB, 4 * KB, 1024, 921600),
-    Board("microbit", "cortex-m0", 16_000_000, 256 * KB, 16 * KB, 7 * KB, 4 * KB, 2176, 256, 115200),
+    Board("stm32vldiscovery", "cortex-m3", 24_000_000, 128 * KB, 8 * KB, 2816, 1536, 1920, 128, 921600, 16),
+    Board(
+        "pico", "cortex-m0plus", 125_000_000, 2 * MB, 264 * KB, 144 * KB, 88 * KB, 4 * KB, 1024, 921600, 16
+    ),
+    Board("microbit", "cortex-m0", 16_000_000, 256 * KB, 16 * KB, 7 * KB, 4 * KB, 2176, 256, 115200, 16),
 )
 
 

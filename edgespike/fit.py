@@ -10,7 +10,7 @@ the caller knows better.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -127,12 +127,13 @@ def require_fit(graph: Graph, memory: Memory) -> None:
 @dataclass(frozen=True)
 class Activity:
     """What samples do, on average: input events, ticks in which something happens, what the core
-    does (`edgespike/operations.py`), and the events as the link carries them."""
+    does (`edgespike/operations.py`) with each size of groups that some board has, and the events as
+    the link carries them."""
 
     samples: int
     events: float
     ticks: float
-    operations: dict[str, float]
+    operations: dict[int, dict[str, float]]
     link: dict[str, float]
 
 
@@ -142,17 +143,19 @@ def measure_activity(graph: Graph, samples: Sequence[tuple[Events, int]]) -> Act
     Some sample has an event. The reference interpreter runs them, some milliseconds for each tick
     in which something happens.
     """
-    totals: dict[str, float] = {}
-    links: dict[str, float] = {}
-    for events, ticks in samples:
-        for counts, total in (
-            (count_operations(graph, events, ticks), totals),
-            (_link_operations(graph, events, 1024), links),
-        ):
-            for name, count in counts.items():
-                total[name] = total.get(name, 0.0) + count / len(samples)
-    mean_events = float(np.mean([len(events) for events, _ in samples]))
-    return Activity(len(samples), mean_events, totals.get("tick", 0.0), totals, links)
+    sizes = sorted({board.group for board in BOARDS})
+    operations = {
+        size: _mean([count_operations(graph, events, ticks, size) for events, ticks in samples])
+        for size in sizes
+    }
+    link = _mean([_link_operations(graph, events, 1024) for events, _ in samples])
+    events_each = float(np.mean([len(events) for events, _ in samples]))
+    return Activity(len(samples), events_each, operations[sizes[0]].get("tick", 0.0), operations, link)
+
+
+def _mean(counts: Sequence[Mapping[str, int]]) -> dict[str, float]:
+    names = set().union(*counts)
+    return {name: sum(count.get(name, 0) for count in counts) / len(counts) for name in names}
 
 
 def _link_operations(graph: Graph, events: Events, max_payload: int) -> dict[str, int]:
@@ -233,7 +236,8 @@ def speed_of(graph: Graph, board: Board, activity: Activity | None, cycles: floa
     """
     carried = _link_operations(graph, _longest_events(graph), board.max_payload)
     link = instructions(carried, board.core) / carried["link event"]
-    event, push, tick = (worst(graph, board.core) for worst in (worst_event, worst_push, worst_tick))
+    event, tick = (worst(graph, board.core, board.group) for worst in (worst_event, worst_tick))
+    push = worst_push(graph, board.core)
     budget = board.clock_hz / cycles - _window_instructions(graph, board.core)
     # Two bounds, each enough: every event has a tick of its own, or every tick is at its worst.
     by_event = budget / (event + link) if works_at_once(graph) else 0.0
@@ -242,7 +246,7 @@ def speed_of(graph: Graph, board: Board, activity: Activity | None, cycles: floa
     rate = Rate(max(by_event, by_tick, 0.0), line * carried["link event"] / carried["link byte"])
     if activity is None:
         return Speed(event + link, tick, rate, None, None, None, None)
-    sample = instructions(activity.operations, board.core)
+    sample = instructions(activity.operations[board.group], board.core)
     with_link = sample + instructions(activity.link, board.core)
     typical = Rate(
         max(activity.events * board.clock_hz / cycles / with_link, rate.processor),

@@ -71,28 +71,28 @@ def instructions(operations: Mapping[str, float], core: str) -> float:
 
 def worst_push(graph: Graph, core: str) -> float:
     """Most instructions of taking one event, before its tick closes."""
-    return _worst(graph, costs_of(core), with_tick=False)
+    return _worst(graph, costs_of(core), GROUP, with_tick=False)
 
 
-def worst_event(graph: Graph, core: str) -> float:
+def worst_event(graph: Graph, core: str, group: int = GROUP) -> float:
     """Most instructions that one event causes until its tick has closed.
 
     All neurons that the event reaches send, after a long silence (`edgespike/work.py`); what others
     do in that tick does not count.
     """
     settled = instructions(settling(graph), core)
-    return settled + _worst(graph, costs_of(core), with_tick=True)
+    return settled + _worst(graph, costs_of(core), group, with_tick=True)
 
 
-def _worst(graph: Graph, costs: Costs, with_tick: bool) -> float:
+def _worst(graph: Graph, costs: Costs, group: int, with_tick: bool) -> float:
     """The greatest sum over all input neurons; a part is a product of numbers by row, column, channel."""
     reach = Reach(graph)
     parts: list[tuple[Any, Any, Any]] = []
     for number in range(len(graph.populations) if with_tick else 1):
         rows, columns, channels = reach.rows[number], reach.columns[number], reach.channels[number]
-        sizes = _group_sizes(channels)
+        sizes = _group_sizes(channels, group)
         touched = channels.any(axis=1).astype(np.int64)
-        for term, how_many in _population_terms(graph, number):
+        for term, how_many in _population_terms(graph, number, group):
             each = touched if how_many == "pixel" else term.of_sizes(sizes).sum(axis=1)
             cost = costs[term.name] * term.factor
             parts.append((cost * (rows @ term.rows), columns @ term.columns, each))
@@ -106,10 +106,10 @@ def _worst(graph: Graph, costs: Costs, with_tick: bool) -> float:
     return costs[input_event(graph)] + float(total.max())
 
 
-def _group_sizes(channels: NDArray[np.bool_]) -> Sizes:
+def _group_sizes(channels: NDArray[np.bool_], group: int) -> Sizes:
     """Events in each group of a pixel (input channel, group), if all of these channels send."""
-    padded = np.pad(channels, ((0, 0), (0, -channels.shape[1] % GROUP)))
-    sizes: Sizes = padded.reshape(len(channels), -1, GROUP).sum(axis=2)
+    padded = np.pad(channels, ((0, 0), (0, -channels.shape[1] % group)))
+    sizes: Sizes = padded.reshape(len(channels), -1, group).sum(axis=2)
     return sizes
 
 
@@ -120,7 +120,7 @@ def _spans(columns: NDArray[np.bool_]) -> Sizes:
     return np.where(columns.any(axis=1), last - first, 0)
 
 
-def _population_terms(graph: Graph, number: int) -> list[tuple[Term, str]]:
+def _population_terms(graph: Graph, number: int, group: int) -> list[tuple[Term, str]]:
     """What evaluated pixels cost ("pixel"), and what their neurons cost when they send ("group")."""
     population = graph.populations[number]
     height, width, channels = population.shape
@@ -128,7 +128,7 @@ def _population_terms(graph: Graph, number: int) -> list[tuple[Term, str]]:
     terms = [(Term("group", *ones), "group")]
     if number > 0:
         terms.append((Term(sent(population), *ones, "each"), "group"))
-        terms += [(term, "pixel") for term in evaluation(graph, number)]
+        terms += [(term, "pixel") for term in evaluation(graph, number, group)]
         steps = _most_decay_steps(population)
         if steps:
             terms.append((Term("neuron decayed", *ones, factor=channels), "pixel"))
@@ -172,15 +172,15 @@ def _most_decay_steps(population: Population) -> int:
 # ---- one tick --------------------------------------------------------------------
 
 
-def worst_tick(graph: Graph, core: str) -> float:
+def worst_tick(graph: Graph, core: str, group: int = GROUP) -> float:
     """Most instructions of closing one tick: every neuron is evaluated and sends."""
     count: Operations = Counter(settling(graph))
     for number, population in enumerate(graph.populations):
         if number == 0 or isinstance(population.neuron, Accumulator):
             continue
         height, width, channels = population.shape
-        sizes = _group_sizes(np.ones((1, channels), bool))[0]
-        for term, how_many in _population_terms(graph, number):
+        sizes = _group_sizes(np.ones((1, channels), bool), group)[0]
+        for term, how_many in _population_terms(graph, number, group):
             each = 1 if how_many == "pixel" else int(term.of_sizes(sizes).sum())
             count[term.name] += term.factor * int(term.rows.sum()) * int(term.columns.sum()) * each
         count["bit"] += height * width

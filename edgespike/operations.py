@@ -2,7 +2,7 @@
 
 A kind is a name, such as "convolution pixel": one pixel that one group of events reaches through a
 convolution. How often each happens follows from which neurons send, by arithmetic on shapes alone.
-Neurons of one pixel that send at once, up to 32 of them, form a **group**: what it costs in a
+Neurons of one pixel that send at once, up to 32 of them (ES_GROUP), form a **group**: what it costs in a
 projection is a product of something that depends on its row, its column and its size. Such
 products are written down here once, as `Term`, and counted in `edgespike/activity.py` for groups
 that were sent, and in `edgespike/fit.py` for all that could be.
@@ -56,7 +56,7 @@ __all__ = [
 Operations = Counter[str]
 Counts = NDArray[np.int64]
 
-GROUP = 32  # ES_GROUP of the firmware
+GROUP = 32  # neurons of a pixel that are evaluated at once, unless a board says otherwise
 WORD = 32  # pixels in a word of touched bits
 
 
@@ -199,13 +199,13 @@ def settling(graph: Graph) -> Operations:
     return count
 
 
-def evaluation(graph: Graph, number: int) -> Iterator[Term]:
+def evaluation(graph: Graph, number: int, group: int) -> Iterator[Term]:
     """What evaluated pixels of a population cost, whatever they send; terms of size "one"."""
     population = graph.populations[number]
     neuron = population.neuron
     height, width, channels = population.shape
     ones = (np.ones(height, np.int64), np.ones(width, np.int64))
-    groups = -(-channels // GROUP)
+    groups = -(-channels // group)
     if isinstance(neuron, Accumulator):
         return
     yield Term("pixel", *ones)

@@ -33,6 +33,10 @@ void bytes_received(const uint8_t *bytes, size_t count)
     es_device_receive(&device, bytes, count);
 }
 
+void byte_lost(void)
+{
+}
+
 static void write_number(uint32_t number)
 {
     uint8_t digits[12];

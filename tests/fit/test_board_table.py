@@ -42,7 +42,9 @@ def test_a_board_is_as_its_sources_say(board: Board) -> None:
     memory = constants((folder / "memory.h").read_text())
     assert (board.model_bytes, board.arena_bytes) == (memory["MODEL_BYTES"], memory["ARENA_BYTES"])
     assert board.max_payload == memory["MAX_PAYLOAD"]
-    assert f"-mcpu={board.core} " in (folder / "board.mk").read_text()
+    makefile = (folder / "board.mk").read_text()
+    assert f"-mcpu={board.core} " in makefile
+    assert board.group == int(dict(re.findall(r"-D(ES_GROUP)=(\d+)", makefile)).get("ES_GROUP", 32))
 
 
 def test_an_unknown_board_is_refused_with_a_list() -> None:
