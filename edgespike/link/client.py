@@ -69,7 +69,7 @@ class LinkStatistics:
     ``sent_again``: frames. ``lost_on_link`` and ``rejected``: events of the present
     stream, as the board last said. ``lost_at_sender``: events dropped by this host.
     ``results_lost``: results that will not come; ``unreported``: events that they would have
-    told of. ``awaited``: events of the present stream of which no result has told yet.
+    told of. ``awaited``: events of a live stream of which no result has told yet.
     ``in_flight`` of ``window`` bytes are on their way.
     """
 
@@ -410,9 +410,12 @@ class DeviceClient:
 
         Raises:
             DataError: lossless, when the board refused an event, or one lies outside.
+            DeviceError: the board is gone; no event was taken.
         """
         sent = 0
         while sent < len(events):
+            if sent and self._stream.failure is not None:
+                break  # the next call says so
             taken = self._stream.add_events(events[sent:])
             sent += taken
             if taken:

@@ -80,12 +80,13 @@ class Stream:
             self._to_end = 0  # sample whose end comes next
         self.counts = Credit(0, 0, 0, 0, 0, 0, 0)
         self.ready: deque[DeviceResult] = deque()
-        self._discarded: Counter[tuple[int, int]] = Counter()  # by sample and window
+        self._sent: Counter[tuple[int, int]] = Counter()  # live: events by sample and window, until told of
+        self._discarded: Counter[tuple[int, int]] = Counter()
+        self._owed = 0  # events that came in earlier windows than they were sent for
         self._assembler = ResultAssembler()
         self._arrived: dict[int, DeviceResult] = {}  # behind a missing one
         self._next_result = 0
-        self._reported: int | None = None if keep else 0  # events up to the last window that was told of
-        self._skipped = False  # a result is lost
+        self._skipped = self._sample_skipped = False  # a result is lost since the last one, or END
         self._acknowledged = 0
         self._halted: Halted | None = None
         self._ping: int | None = None  # request number of the PING to be answered
@@ -152,6 +153,7 @@ class Stream:
         info = self.connection.info
         some = events[: max(room, info.max_payload) // 2]
         first = (self.outgoing.sequence, self.event_number, self.sample & 0xFFFF)
+        window = self._window, self._window_start
         taken = 0
         for frame, count in _link.pack_events(some, info.input_shape, info.max_payload, *first, self._number):
             if len(frame) > room and (taken or self.outgoing.in_flight):
@@ -160,8 +162,14 @@ class Stream:
             taken += count
             self._queue(frame, self._windows_closed(int(some["tick"][taken - 1])))
         self.event_number = (self.event_number + taken) & 0xFFFFFFFF
+        if self.mode == Mode.LIVE:
+            self._count(self._sent, some[:taken], *window)
         self._ends_with_end = False
-        self._send_due()
+        try:
+            self._send_due()
+        except DeviceError as failure:  # they are taken; the next call says that it ended here
+            self.started = False
+            self.failure = failure
         return taken
 
     def is_outside(self, event: np.void) -> bool:
@@ -182,14 +190,22 @@ class Stream:
 
     def discard(self, events: NDArray[Any]) -> None:
         """Count events of the open sample that this host drops; their windows' results say so."""
-        ticks = self.connection.info.window_ticks
-        windows = np.zeros(len(events), np.int64)
-        if ticks:
-            ahead = (events["tick"] - np.uint32(self._window_start)).astype(np.int32)  # modulo 2**32
-            windows = np.maximum(self._window + ahead.astype(np.int64) // ticks, 0)
-        for window, count in zip(*np.unique(windows, return_counts=True), strict=True):
-            self._discarded[self.sample, int(window)] += int(count)
+        self._count(self._discarded, events, self._window, self._window_start)
         self.lost_at_sender += len(events)
+
+    def _count(
+        self, counts: Counter[tuple[int, int]], events: NDArray[Any], window: int, window_start: int
+    ) -> None:
+        """Count events of the open sample by window; a late one is of the window that is open then."""
+        ticks = self.connection.info.window_ticks
+        if not len(events) or not ticks:
+            counts[self.sample, window] += len(events)
+            return
+        ahead = (events["tick"] - np.uint32(window_start)).astype(np.int32).astype(np.int64)  # modulo 2**32
+        windows = np.maximum.accumulate(np.maximum(ahead // ticks, 0))
+        ends = np.append(np.flatnonzero(np.diff(windows)) + 1, len(events))
+        for end, count in zip(ends, np.diff(ends, prepend=0), strict=True):
+            counts[self.sample, window + int(windows[end - 1])] += int(count)
 
     def _windows_closed(self, tick: int) -> int:
         """How many windows end on the way to a tick."""
@@ -347,7 +363,8 @@ class Stream:
         self.outgoing.settle(frame.sequence)
         self.sent_again += self.outgoing.sent_again - before
         made = (self.counts.next_result - self._next_result) & 0xFFFFFFFF
-        self._give_up_results(made - self.outgoing.result_slots)
+        if made < _HALF:  # else the answer was overtaken by results that came after it
+            self._give_up_results(made - self.outgoing.result_slots)
         # What the board still keeps was sent before this answer, and if missing lost once more.
         self._probe_wanted = self.counts.next_result != self._next_result & 0xFFFFFFFF
 
@@ -358,7 +375,7 @@ class Stream:
             if result is None:
                 self._assembler.forget(number & 0xFFFFFFFF)
                 self.results_lost += 1
-                self._skipped = True
+                self._skipped = self._sample_skipped = True
             else:
                 self._deliver(result)
         self._next_result += max(0, count)
@@ -387,27 +404,33 @@ class Stream:
 
     def _deliver(self, result: DeviceResult) -> None:
         sample = self.sample - ((self.sample - result.sample) & 0xFFFF)
-        discarded = 0
-        if result.reason != Reason.READ:
-            self._account(result, sample)
-            over = [key for key in self._discarded if key <= (sample, result.window)]
-            discarded = sum(self._discarded.pop(key) for key in over)
-        self.ready.append(replace(result, sample=sample, lost_at_sender=discarded))
+        result = replace(result, sample=sample)
+        self.ready.append(result if result.reason == Reason.READ else self._account(result))
 
-    def _account(self, result: DeviceResult, sample: int) -> None:
-        told = result.input_events + result.lost_on_link + result.rejected
-        if self._reported is not None:
-            self.unreported += (result.next_event - told - self._reported) & 0xFFFFFFFF
-        self._reported = result.next_event
-        if result.reason == Reason.END:
-            if not self._skipped:  # else it is counted already
-                self.results_lost += sample - self._to_end
-            self._to_end, self._skipped = sample + 1, False
+    def _account(self, result: DeviceResult) -> DeviceResult:
+        """The result with what was lost in its window. The board only says when it noticed."""
+        end = result.reason == Reason.END
+        before, discarded = _take(self._discarded, result, end)
+        result = replace(result, lost_at_sender=before + discarded)
+        if self.mode == Mode.LIVE:
+            before, sent = _take(self._sent, result, end)
+            if self._skipped:
+                self.unreported += before
+                before = 0
+            lost = before + sent + self._owed - result.input_events - result.rejected
+            self._owed = min(lost, 0)
+            result = replace(result, lost_on_link=max(lost, 0))
+        if end:
+            if not self._sample_skipped:  # else it is counted already
+                self.results_lost += result.sample - self._to_end
+            self._to_end, self._sample_skipped = result.sample + 1, False
+        self._skipped = False
+        return result
 
     @property
     def awaited(self) -> int:
-        """Events sent, of which no result has told yet."""
-        return (self.event_number - (self._reported or 0)) & 0xFFFFFFFF
+        """Events of a live stream, of which no result has told yet."""
+        return sum(self._sent.values())
 
     def _handle_error(self, frame: Frame) -> None:
         report = ErrorReport.parse(frame.payload)
@@ -416,3 +439,11 @@ class Stream:
         if error_of(report.code).code == "command":  # the board has not this stream any more
             raise self._taken()
         self._halted = Halted(report.code, frame.word)
+
+
+def _take(counts: Counter[tuple[int, int]], result: DeviceResult, end: bool) -> tuple[int, int]:
+    """Take out what is counted before a result's window, and in it (``end``: to the sample's end)."""
+    here = result.sample, result.window
+    last = result.sample, 1 << 32 if end else result.window
+    before = sum(counts.pop(key) for key in [key for key in counts if key < here])
+    return before, sum(counts.pop(key) for key in [key for key in counts if key <= last])

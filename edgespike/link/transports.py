@@ -108,7 +108,7 @@ class EmulatedTransport:
             self._run()
         except OSError as error:
             raise vanished(self.name, error) from None
-        if not self._received:
+        if not self._received and timeout > 0:
             time.sleep(timeout)
         data = bytes(self._received)
         self._received.clear()

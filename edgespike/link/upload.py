@@ -18,6 +18,7 @@ from edgespike.modelfile import MAGIC
 Progress = Callable[[int, int], None]
 SELF_TEST_SECONDS = 60.0  # what checking a model on a slow board may take
 _ATTEMPTS = 3
+_LEAST_PIECE = 64  # bytes
 _AGAIN = ("restarted", "upload", "taken")  # what may be over when it is tried again
 
 
@@ -71,13 +72,13 @@ def _identity(info: HelloInfo) -> bytes:
 
 
 def _send_model(connection: Connection, data: bytes, identity: bytes, progress: Progress | None) -> None:
-    piece_bytes = connection.info.max_payload
-    frame_bytes = piece_bytes + 14 + (piece_bytes + 12) // 254
-    in_flight = connection.info.window // frame_bytes * piece_bytes
+    piece_bytes = most = connection.info.max_payload  # in a frame; fewer where many are damaged
     wanted = sent = _begin(connection, identity)
     moved_at = best_at = connection.clock()
     best = wanted
     while wanted < len(data):
+        frame_bytes = piece_bytes + 14 + (piece_bytes + 12) // 254
+        in_flight = connection.info.window // frame_bytes * piece_bytes
         while sent < min(len(data), wanted + in_flight):
             piece = data[sent : sent + piece_bytes]
             connection.send(_link.encode_frame(FrameType.MODEL_DATA, 0, 0, sent, piece))
@@ -93,9 +94,11 @@ def _send_model(connection: Connection, data: bytes, identity: bytes, progress: 
                 moved_at = connection.clock()
                 if wanted > best:
                     best, best_at = wanted, moved_at
+                    piece_bytes = min(2 * piece_bytes, most)
                 if progress is not None and wanted < len(data):
                     progress(wanted, len(data))
         if stuck:
+            piece_bytes = max(piece_bytes // 2, _LEAST_PIECE)
             wanted = sent = _begin(connection, identity)
             moved_at = connection.clock()
         if connection.clock() - best_at > connection.timeout:

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from boards import COUNTING, IMAGE, counting_graph, scores_of, sensor_events
+from boards import COUNTING, IMAGE, WINDOW, counting_graph, scores_of, sensor_events
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
@@ -457,6 +457,38 @@ def test_what_was_lost_is_what_did_not_come() -> None:
     results += client.drain()
     assert [result.scores.tolist() for result in results] == scores_of(COUNTING, np.concatenate(came))
     assert sum(result.lost_on_link for result in results) == 160
+
+
+def test_a_loss_is_told_in_the_window_and_the_sample_where_it_belongs() -> None:
+    """Also over windows in which nothing came at all, and when the end of the sample is lost with it."""
+    lost_sequences = {2, 3, 4, 5, 6, 9, 11, 12}
+
+    def is_lost(frame: Any) -> bool:
+        return FrameType.EVENTS <= frame.type <= FrameType.READ and frame.sequence in lost_sequences
+
+    transport = FrameDropper(EmulatedBoard(max_payload=128), is_lost)
+    client = DeviceClient(transport, retry=0.01)
+    client.upload(COUNTING)
+    client.start(Mode.LIVE)
+    events = sensor_events(400, 700)
+    results = []
+    for sample in range(2):
+        for first in range(0, 400, 40):  # frames 0 to 9, END_SAMPLE 10; then 11 to 21
+            while not client.send_events(events[first : first + 40]):
+                results += client.poll(0.001)
+            results += client.poll()
+        if sample == 0:
+            lost_sequences.add(10)
+        client.end_sample()
+    results += client.drain()
+    lost = [{2, 3, 4, 5, 6, 9}, {0, 1}]
+    for sample in range(2):
+        gone = np.concatenate([events[40 * piece : 40 * piece + 40] for piece in lost[sample]])
+        by_window = np.bincount(gone["tick"] // WINDOW, minlength=8)
+        told = {result.window: result.lost_on_link for result in results if result.sample == sample}
+        last = max(told)
+        assert told == {w: by_window[w] for w in range(last)} | {last: by_window[last:].sum()}
+    assert client.statistics().lost_on_link == 40 * 8
 
 
 def test_no_events_no_harm() -> None:

@@ -77,5 +77,4 @@ def test_a_very_bad_line_only_takes_longer(every: int) -> None:
     assert [result.scores.tolist() for result in results] == scores_of(COUNTING, events)
     assert transport.faults > 20
     statistics = client.statistics()
-    assert statistics.sent_again > 0
     assert statistics.bad_crc + statistics.malformed + statistics.too_long > 0
