@@ -335,6 +335,9 @@ def finite(values: View | NDArray[Any], node: Node) -> Float:
 
 def same(net: Builder, node: Node) -> View:
     """Identity, Dropout, and Cast to a float; a Cast to integers is a function."""
+    training = net.constant(node, 2) if node.op == "Dropout" else None
+    if training is not None and training.all():
+        raise Refused("it is in training mode: export the network in evaluation mode")
     if node.attributes.get("to", TensorProto.FLOAT) != TensorProto.FLOAT:
         return function(net, node)
     return net.tensor(node)

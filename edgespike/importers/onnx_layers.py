@@ -125,7 +125,9 @@ def keep(net: Builder, node: Node, proto: onnx.NodeProto) -> None:
         cut = {
             name: view for name, view in views.items() if isinstance(view, View) and not is_whole(net, view)
         }
-        if len(views) == len(cut) == 1 and node.op in ELEMENTWISE | CHANNELWISE:
+        # x * sigmoid(x) of a joined x: both readers must see one layer
+        shared = node.op in ELEMENTWISE and any(net.uses[name] > 1 for name in cut)
+        if len(views) == len(cut) == 1 and node.op in ELEMENTWISE | CHANNELWISE and not shared:
             result = by_pieces(net, node, operator, ELEMENTWISE)
         for name, view in cut.items() if result is None else ():
             net.values[name] = gathered(net, replace(net.computed_view(view), tensor=name))

@@ -24,6 +24,8 @@ from edgespike.importers.onnx_elementwise import add, batch_normalization, clip,
 from edgespike.importers.onnx_parts import (
     channels_of,
     concat,
+    gathered,
+    is_whole,
     pad,
     part_of,
     pieces,
@@ -116,6 +118,8 @@ def convolution(net: Builder, node: Node) -> View:
     if min(window.padding + window.end) < 0:
         raise Refused("negative padding")
     groups, targets = int(node.attributes.get("group", 1)), len(weight)
+    if groups > 1 and not is_whole(net, view):
+        view = gathered(net, view)
     if weight.shape[1] * groups != channels or targets % groups:
         raise Refused(f"{groups} groups and a weight of shape {weight.shape} do not fit {channels} channels")
     weight = weight.reshape(groups, targets // groups, channels // groups, *window.kernel)

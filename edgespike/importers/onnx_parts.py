@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgespike.graph import Shape
-from edgespike.importers.network import Convolution, Dense, Link, Probe
+from edgespike.importers.network import Convolution, Dense, Link
 from edgespike.importers.onnx_elementwise import spread
 from edgespike.importers.onnx_views import Builder, Index, Node, Refused, View, channels_first
 
@@ -85,6 +85,8 @@ def part_of(net: Builder, node: Node) -> View:
         cut[axis] = slice(start, limit, step)
     if len(range(*cut[0].indices(view.batch))) != view.batch:
         raise Refused("it cuts samples")
+    if not view.index[tuple(cut)].size:
+        raise Refused("it leaves nothing")
     return view.moved(lambda array: array[tuple(cut)])
 
 
@@ -264,28 +266,31 @@ def by_pieces(net: Builder, node: Node, operator: Operator, any_axis: set[str]) 
     found = pieces(net, view, axis) if axis else []
     if not found or not all(is_whole(net, part) for part, _ in found):
         return None
-    results = []
+    results, nodes = [], []
     for number, (part, place) in enumerate(found):
-        own = net.own_piece(node, part, place, axis, number)
-        result = net.computed_view(operator(net, own))
-        if result.index.ndim != view.index.ndim:
+        nodes.append(net.own_piece(node, part, place, axis, number))
+        results.append(net.computed_view(operator(net, nodes[-1])))
+        if results[-1].index.ndim != view.index.ndim:
             return None
-        results.append(result)
-    whole = joined(results, axis, node.output)
-    positions = np.arange(whole.index[0].size).reshape(whole.index.shape[1:])
-    start = 0
-    for result in results:
-        end = start + result.index.shape[axis]
-        layer = net.layers[result.layer]
-        if layer.probe.tensor not in net.tensors:
-            there = np.moveaxis(np.moveaxis(positions, axis - 1, 0)[start:end], 0, axis - 1).ravel()
-            order = np.argsort(net.rows(result).ravel())
-            factor, addend = (values[0].ravel()[order] for values in spread(result))
-            plain = result.multiply is None
-            probe = Probe(node.output, there[order], *((None, None) if plain else (factor, addend)))
-            net.layers[result.layer] = replace(layer, probe=probe)
-        start = end
-    return whole
+    ends = np.cumsum([result.index.shape[axis] for result in results]).tolist()
+    for own, (_, place), result, end in zip(nodes, found, results, ends, strict=True):
+        rename_probes(net, own.inputs[0], node.inputs[0], view.index.shape, place, axis)
+        size = (*result.index.shape[:axis], ends[-1], *result.index.shape[axis + 1 :])
+        there = slice(end - result.index.shape[axis], end)
+        rename_probes(net, own.output, node.output, size, there, axis)
+    return joined(results, axis, node.output)
+
+
+def rename_probes(
+    net: Builder, piece: str, whole: str, shape: tuple[int, ...], place: slice, axis: int
+) -> None:
+    """Layers that are read at a piece of a tensor are read in the whole tensor, which the model has."""
+    positions = np.arange(math.prod(shape[1:])).reshape(shape[1:])
+    own = np.moveaxis(np.moveaxis(positions, axis - 1, 0)[place], 0, axis - 1).ravel()
+    for number, layer in enumerate(net.layers):
+        if layer.probe.tensor == piece:
+            probe = replace(layer.probe, tensor=whole, order=own[layer.probe.order])
+            net.layers[number] = replace(layer, probe=probe)
 
 
 def is_split_along(view: View, axis: int) -> bool:

@@ -185,7 +185,8 @@ class Builder:
         """Neuron numbers of one sample, in the tensor's shape without the batch axis."""
         size = self.layers[view.layer].size
         samples = np.arange(view.batch).reshape(-1, *[1] * (view.index.ndim - 1)) * size
-        if not np.array_equal(view.index, view.index[:1] + samples):
+        whole = view.index.size > 0 and int(view.index[0].max(initial=0)) < size
+        if not whole or not np.array_equal(view.index, view.index[:1] + samples):
             raise Refused(f"the first axis of its input, of shape {view.index.shape}, is not the batch")
         first: Index = view.index[0]
         return first
