@@ -55,8 +55,8 @@ from edgespike.importers.network import (
 INPUT_LEVELS = 255
 POOL_LEVELS = 255
 RANGES_APART = 8
-# By weight bits of the readers. Measured at 15 levels with 8 bits: better than 0.5, about as good as 1,
-# which does less well at 255; with 4 bits, 1 costs 2 dB.
+# By weight bits of the readers. Measured at 15 levels with 8 bits, signal to noise of the scores: 0.75 gives
+# 0.4 to 1.7 dB more than 0.5 and, within 0.5 dB, as much as 1; with 4 bits 1 costs 2.5 dB.
 CHANNEL_BALANCE = {8: 0.75, 4: 0.5}
 EXACT_LEVELS = 512  # of a source, that a function's table has an entry for each of
 STEP_LIMIT = 1 << 15  # a finer accumulator than this part of a level gains nothing
