@@ -5,7 +5,7 @@ convolution. How often each happens follows from which neurons send, by arithmet
 Neurons of one pixel that send at once, up to 32 of them (ES_GROUP), form a **group**: what it costs in a
 projection is a product of something that depends on its row, its column and its size. Such
 products are written down here once, as `Term`, and counted in `edgespike/activity.py` for groups
-that were sent, and in `edgespike/fit.py` for all that could be.
+that were sent, and in `edgespike/instructions.py` for all that could be.
 
 This module mirrors es_project.c, es_neuron.c, es_net.c and es_input.c, and changes with them.
 """
