@@ -146,7 +146,9 @@ def frontier_plot(search: Search, label: str, costs: list[float], limit: float |
             place = (costs[search.chosen], 100 * search.trials[search.chosen].result)
             axes.scatter(*place, c=THIRD, s=110, marker="*", label="chosen", zorder=3)
         axes.axhline(100 * (search.result_float - search.max_drop), color=LINE, linewidth=1.5, zorder=0.9)
-        if limit is not None:
+        low, high = axes.get_ylim()
+        axes.set_ylim(low, min(high, 101.0))
+        if limit is not None and limit < 2 * max(costs):  # further away it would only squeeze the marks
             axes.axvline(limit, color=LINE, linewidth=1.5, zorder=0.9)
         axes.set_xlabel(label)
         axes.set_ylabel(f"{search.measure}, %")
