@@ -43,6 +43,7 @@ cdef extern from "edgespike.h" nogil:
     ctypedef struct es_net:
         es_stats stats
         uint32_t tick
+        uint32_t decided
 
     int es_model_open(es_model *model, const void *data, size_t size)
     uint32_t es_output_size(const es_model *model)
@@ -349,6 +350,11 @@ cdef class Network:
             status = es_net_finish(&self.net)
         self.busy = False
         checked(status)
+
+    @property
+    def decided(self):
+        """After how many of its ticks the open window was decided (early exit); 0: it is not."""
+        return self.net.decided
 
     def self_test(self):
         """Run the model's golden self-test, if it has one; resets the network.

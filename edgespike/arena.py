@@ -92,10 +92,10 @@ def streaming_bytes(graph: Graph) -> int:
 
 
 def one_shot_bytes(graph: Graph) -> int:
-    """Arena bytes for one sample between resets; 0 where time matters: spikes and delays."""
+    """Arena bytes for one sample between resets; 0 where time matters: spikes, delays, early exit."""
     if graph.is_spiking or isinstance(graph.populations[0].neuron, SpikeInput):
         return 0
-    if any(projection.delay for projection in graph.projections):
+    if graph.input.early_exit or any(projection.delay for projection in graph.projections):
         return 0
     buffers = [state_bytes(graph, number) for number in range(len(graph.populations))]
     fixed = _tables(graph) + align(buffers[0]["levels"]) + sum(align(buffer["touched"]) for buffer in buffers)

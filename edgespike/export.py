@@ -31,6 +31,7 @@ CORE_FILES = (
     "es_error.c",
     "es_crc.c",
     "es_kernel.c",
+    "es_exit.c",
     "es_inbox.c",
     "es_initial.c",
     "es_arena.c",
@@ -125,6 +126,7 @@ def left_out(graph: Graph) -> tuple[str, ...]:
         "delays": not any(projection.delay for projection in graph.projections),
         "tables": all(not isinstance(neuron, Activation) or neuron.table is None for neuron in neurons),
         "int4": not any(getattr(p.connection, "weight_bits", 0) == 4 for p in graph.projections),
+        "early-exit": graph.input.early_exit is None,
         "one-shot": not arena.one_shot_bytes(graph),
     }
     return tuple(feature for feature, without in unused.items() if without)

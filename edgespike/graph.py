@@ -318,12 +318,26 @@ class EventCounts:
 
 
 @dataclass(frozen=True)
+class EarlyExit:
+    """When the scores decide a window before it ends.
+
+    After each ``every`` ticks of the window, from the ``first`` such look on: as soon as the best
+    score is at least ``margin`` (1 or more) ahead of the second.
+    """
+
+    margin: int
+    every: int = 1
+    first: int = 1
+
+
+@dataclass(frozen=True)
 class InputSpec:
     """Ticks, windows and the event front end. ``window_ticks`` 0: samples end from outside."""
 
     tick_us: int = 1
     window_ticks: int = 0
     event_counts: EventCounts | None = None
+    early_exit: EarlyExit | None = None
 
 
 @dataclass(frozen=True)

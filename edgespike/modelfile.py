@@ -24,6 +24,7 @@ from edgespike.graph import (
     Connection,
     Convolution,
     Dense,
+    EarlyExit,
     EventCounts,
     Graph,
     InputSpec,
@@ -55,7 +56,7 @@ HEADER = struct.Struct("<8sHHIIHHHHII12x32s")
 SECTION = struct.Struct("<4sIII")
 POPULATION = struct.Struct("<BBBBHHHHiiIIIBBBBiiIHHBBHIhBx")
 PROJECTION = struct.Struct("<BBBBHHHHHHHHHHHxxII12x")
-INPUT = struct.Struct("<BBHHHIIIH10x")
+INPUT = struct.Struct("<BBHHHIIIHHII")
 TEST = struct.Struct("<III4x")
 NEURON_KINDS = (LevelInput, SpikeInput, Activation, MaxPool, Accumulator, IntegrateAndFire)
 CONNECTION_KINDS = (Dense, Convolution, SumPool, OneToOne, MaxPoolWindow)
@@ -365,6 +366,9 @@ def _encode_input(graph: Graph) -> bytes:
         spec.window_ticks,
         counts.slice_ticks if counts else 0,
         counts.saturation if counts else 0,
+        spec.early_exit.first if spec.early_exit else 0,
+        spec.early_exit.every if spec.early_exit else 0,
+        spec.early_exit.margin if spec.early_exit else 0,
     )
     return record + (counts.table.astype("<i2").tobytes() if counts else b"")
 
@@ -525,14 +529,17 @@ def _decode_projection(
 
 
 def _decode_input(data: bytes) -> InputSpec:
-    kind, polarities, slices, _, _, tick_us, window_ticks, slice_ticks, saturation = INPUT.unpack_from(data)
+    kind, polarities, slices, _, _, tick_us, window_ticks, slice_ticks, saturation, *rest = INPUT.unpack_from(
+        data
+    )
+    first, every, margin = rest
     counts = None
     if kind == 1:
         table = (
             np.frombuffer(data, "<i2", offset=INPUT.size).astype(np.int16).reshape(slices * polarities, -1)
         )
         counts = EventCounts(polarities, slices, slice_ticks, saturation, table)
-    return InputSpec(tick_us, window_ticks, counts)
+    return InputSpec(tick_us, window_ticks, counts, EarlyExit(margin, every, first) if every else None)
 
 
 def _decode_self_test(data: bytes) -> SelfTest | None:

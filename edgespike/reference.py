@@ -298,6 +298,7 @@ class ReferenceNetwork:
     def _start_window(self) -> None:
         self.window_start = self.tick
         self.status = "open"
+        self.decided = 0  # after so many ticks of the window; 0: not
         self.tick_input = 0
         populations = self.graph.populations
         self.accumulators = [_copy(p.initial, p.shape) for p in populations]
@@ -333,8 +334,13 @@ class ReferenceNetwork:
             self._check_place(place, x, y, channel)
             if self._leaves_window(tick):
                 return number, self._advance(tick)
+            if self.decided:
+                self._advance(tick)
+                self.input_events += 1
+                continue
             self._check_value(place, tick, x, y, channel, value)
-            self._advance(tick)
+            if self._advance(tick):
+                return number, True
             self._take(x, y, channel, value)
             self.input_events += 1
         return len(events), False
@@ -405,7 +411,8 @@ class ReferenceNetwork:
         self._require_open()
         if self.status == "window":
             self._start_window()
-        self._close_tick()
+        if not self.decided:
+            self._close_tick()
         self.status = "finished"
 
     def _require_open(self) -> None:
@@ -421,25 +428,52 @@ class ReferenceNetwork:
         return self.tick + ahead
 
     def _leaves_window(self, tick: int) -> bool:
-        """Whether a tick lies behind the open window; opens the next one if none is."""
+        """Whether a tick lies behind the open window; opens the next one if none is.
+
+        Behind a decided one, whose result is told, the next one opens where that ends.
+        """
         if self.status == "window":
             self._start_window()
         window_ticks = self.graph.input.window_ticks
+        if self.decided and window_ticks and tick - self.window_start >= window_ticks:
+            self.tick = self.window_start + window_ticks
+            self._start_window()
         return bool(window_ticks) and tick - self.window_start >= window_ticks
 
     def _advance(self, tick: int) -> bool:
-        """Close the ticks before `tick`, or those of the window if it lies behind it: then True."""
+        """Close the ticks before `tick`, or those of the window if it ends before: then True."""
         leaves = self._leaves_window(tick)
+        if self.decided:  # what is left of its window is skipped
+            self.tick = tick
+            return False
         if leaves:
             tick = self.window_start + self.graph.input.window_ticks
-        while self.tick < tick:
-            if self._close_tick():  # nothing moves: every further tick is like this one
-                self.ticks += tick - self.tick
+        while self.tick < tick and not self.decided:
+            if self._close_tick() and not self._is_ahead():
+                self.ticks += tick - self.tick  # nothing moves: every further tick is like this one
                 self.tick = tick
-        if leaves:
+        if leaves and not self.decided:
             self.status = "window"
-            self.windows += 1
-        return leaves
+        ends = leaves or self.decided != 0
+        self.windows += ends
+        return ends
+
+    def _look(self) -> None:
+        """Early exit: whether the scores of the ticks so far decide the window."""
+        rule = self.graph.input.early_exit
+        ticks = (self.tick - self.window_start) % TICKS
+        if rule is None or ticks % rule.every or ticks // rule.every < rule.first:
+            return
+        if ticks != self.graph.input.window_ticks and self._is_ahead():
+            self.decided = ticks
+
+    def _is_ahead(self) -> bool:
+        """Whether the best score is as far ahead of the second as early exit asks."""
+        rule = self.graph.input.early_exit
+        if rule is None:
+            return False
+        second, best = np.sort(self.output().astype(np.int64))[-2:]
+        return bool(best - second >= rule.margin)
 
     def _close_tick(self) -> bool:
         """Evaluate all populations; whether the tick left everything as it was."""
@@ -458,6 +492,7 @@ class ReferenceNetwork:
         self.tick_input = 0
         self.tick += 1
         self.ticks += 1
+        self._look()
         return at_rest
 
     def _send(self, number: int, emitted: Values, arriving: dict[int, Any]) -> None:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Protocol, Self
 
@@ -37,6 +37,8 @@ class Backend(Protocol):
     def advance(self, tick: int) -> bool: ...
     def finish(self) -> None: ...
     def output(self) -> NDArray[np.int32]: ...
+    @property
+    def decided(self) -> int: ...
     def state(self, population: int) -> NDArray[np.int32]: ...
     def stats(self) -> dict[str, Any]: ...
     def clear_stats(self) -> None: ...
@@ -60,7 +62,8 @@ class Result:
     windows were added. ``time_us``: when
     it was ready, in microseconds of the stream. ``windows``: how many windows it covers; 0
     for a sample shorter than one, or a network without windows. ``events``: input events
-    taken since the last result. ``lost``: input events known to be lost on the way.
+    taken since the last result. ``lost``: input events known to be lost on the way. ``ticks``:
+    how many it took; ``early``: fewer than there were, because the scores had decided.
     """
 
     label: int
@@ -70,15 +73,24 @@ class Result:
     windows: int
     events: int
     lost: int = 0
+    ticks: int = 0
+    early: bool = False
 
     @classmethod
     def from_scores(
-        cls, scores: NDArray[np.integer[Any]], time_us: int, windows: int, events: int, lost: int = 0
+        cls,
+        scores: NDArray[np.integer[Any]],
+        time_us: int,
+        windows: int,
+        events: int,
+        lost: int = 0,
+        ticks: int = 0,
+        early: bool = False,
     ) -> Self:
         """Finds label and margin."""
         best_two = np.sort(scores)[-2:]
         margin = int(best_two[1]) - int(best_two[0]) if scores.size > 1 else 0
-        return cls(int(scores.argmax()), margin, scores, time_us, windows, events, lost)
+        return cls(int(scores.argmax()), margin, scores, time_us, windows, events, lost, ticks, early)
 
 
 class InferenceSession:
@@ -225,10 +237,13 @@ class InferenceSession:
         batch = self._check_batch(np.asarray(values))
         for sample in batch:
             self.reset()
-            self._push(self.sample_events(sample))
+            decided = self._push(self.sample_events(sample))
             if self._has_time_axis:
-                self.advance((len(sample) - 1) * self.tick_us)
-            yield self.finish()
+                decided += self.advance((len(sample) - 1) * self.tick_us)
+            elif self.graph.input.early_exit:
+                decided += self.advance(self.window_us - self.tick_us)
+            result = self.finish()
+            yield replace(result, events=result.events + sum(early.events for early in decided))
 
     def sample_events(self, sample: NDArray[Any]) -> NDArray[Any]:
         """The input events (dtype CORE_EVENT) that say one sample to a network just reset."""
@@ -392,21 +407,21 @@ class InferenceSession:
                 self._time_us = (self._now + passed) * self.tick_us
             events = events[used:]
             if window_closed:
-                results.append(self._result(windows=1))
+                results.append(self._result(closed=True))
         return results
 
     def advance(self, time_us: int) -> list[Result]:
         """Let time pass without events, to `time_us` microseconds since reset."""
         results = []
         while self.backend.advance(time_us // self.tick_us % (1 << 32)):
-            results.append(self._result(windows=1))
+            results.append(self._result(closed=True))
         self._time_us = time_us
         return results
 
     def finish(self) -> Result:
         """End the sample; reset before the next one."""
         self.backend.finish()
-        return self._result(windows=0)
+        return self._result(closed=False)
 
     def classify(self, events: NDArray[Any]) -> Result:
         """Classify one recording, its times counted from its first event.
@@ -420,16 +435,33 @@ class InferenceSession:
         if not results:
             return self.finish()
         total = np.stack([result.scores for result in results]).sum(axis=0, dtype=np.int64)
-        lost = sum(result.lost for result in results)
-        return Result.from_scores(total, results[-1].time_us, len(results), len(events), lost)
+        return Result.from_scores(
+            total,
+            results[-1].time_us,
+            sum(result.windows for result in results),
+            len(events),
+            sum(result.lost for result in results),
+            sum(result.ticks for result in results),
+            any(result.early for result in results),
+        )
 
-    def _result(self, windows: int) -> Result:
-        if windows:
+    def _result(self, closed: bool) -> Result:
+        """Of a window that has ended or was decided (``closed``), or of a sample."""
+        start = self._windows * self.graph.input.window_ticks
+        decided = int(self.backend.decided)
+        if closed:
             self._windows += 1
-            self._time_us = self._windows * self.window_us
+            self._time_us = (start + (decided or self.graph.input.window_ticks)) * self.tick_us
         taken, self._taken = self._taken, 0
-        lost = int(getattr(self.backend, "lost", 0))
-        return Result.from_scores(self.backend.output(), self._time_us, windows, taken, lost)
+        return Result.from_scores(
+            self.backend.output(),
+            self._time_us,
+            int(closed and self.window_us > 0),
+            taken,
+            int(getattr(self.backend, "lost", 0)),
+            decided or (self.graph.input.window_ticks if closed else self._now - start + 1),
+            decided != 0,
+        )
 
     @property
     def _now(self) -> int:

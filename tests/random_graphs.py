@@ -27,6 +27,7 @@ from edgespike.graph import (
     Connection,
     Convolution,
     Dense,
+    EarlyExit,
     EventCounts,
     Graph,
     InputSpec,
@@ -444,6 +445,26 @@ def random_graph(
         {"populations": [population.name for population in populations]},
         rng.bytes(32),
     )
+
+
+def exiting_graph(seed: int, longest: int) -> Graph:
+    """A random network whose windows, or samples of so many ticks, may be decided early."""
+    rng = np.random.default_rng(seed)
+    while True:
+        graph = random_graph(rng, spiking=bool(rng.integers(4)))
+        if graph.populations[-1].size < 2:
+            continue
+        window = graph.input.window_ticks
+        if not graph.input.event_counts and rng.random() < 0.5:
+            window = int(rng.choice([0, 20, 100]))
+        most = window or longest
+        every = int(rng.integers(1, max(2, min(most, 10))))
+        looks = max(1, (most - 1) // every)
+        if every >= most:
+            continue
+        margin = int(rng.choice([1, 1, 2, 5, 50, 3000, 1 << 31]))
+        rule = EarlyExit(margin, every, int(rng.integers(1, min(looks, 6) + 1)))
+        return replace(graph, input=replace(graph.input, window_ticks=window, early_exit=rule))
 
 
 # ---- events -----------------------------------------------------------------

@@ -11,17 +11,22 @@ from typing import Any
 from edgespike.cli.budget import show_search
 from edgespike.cli.inspect import NEURON_KINDS
 from edgespike.cli.output import byte_count, percent, print_fields, print_table
-from edgespike.convert import Report
+from edgespike.convert import ExitReport, Report
 from edgespike.convert.report import Diagnosis, short_name
 
-__all__ = ["describe", "show"]
+__all__ = ["describe", "show", "show_exit"]
 
 
-def describe(report: Report) -> dict[str, Any]:
+def describe(report: Report, early_exit: ExitReport | None = None) -> dict[str, Any]:
     """A report as JSON values."""
     kinds = {neuron.__name__: kind for neuron, kind in NEURON_KINDS.items()}
     layers = [{**asdict(layer), "kind": kinds[layer.kind]} for layer in report.layers]
-    return {**asdict(report), "layers": layers, "ram_one_shot": report.ram_one_shot or None}
+    return {
+        **asdict(report),
+        "layers": layers,
+        "ram_one_shot": report.ram_one_shot or None,
+        "early_exit": early_exit and asdict(early_exit),
+    }
 
 
 def show(report: Report, output: Path, original: str) -> None:
@@ -57,6 +62,27 @@ def show(report: Report, output: Path, original: str) -> None:
         print()
         for line in report.diagnosis.advice:
             print(fill(f"{line[0].upper()}{line[1:]}.", 80))
+
+
+def show_exit(report: ExitReport) -> None:
+    """Prints what early exit saves."""
+    if not report.margin:
+        return
+    share = percent(report.ticks / report.ticks_full if report.ticks_full else None)
+    looks = f"looks every {report.every} ticks from {report.first} on"
+    print()
+    print_fields(
+        [
+            (
+                "early exit",
+                f"margin {report.margin:,}, {looks}",
+            ),
+            ("measured on", f"{report.samples:,} samples; chosen on {report.chosen_on:,} others"),
+            ("accuracy", f"{percent(report.accuracy)}, without {percent(report.accuracy_full)}"),
+            ("ticks", f"{report.ticks:,.1f} of {report.ticks_full:,.1f}: {share}"),
+            ("synops", f"{percent(report.work)} of those without"),
+        ]
+    )
 
 
 def show_diagnosis(diagnosis: Diagnosis) -> None:

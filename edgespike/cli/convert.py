@@ -9,10 +9,10 @@ from typing import Any
 import click
 
 from edgespike.cli.budget import BUDGET_OPTIONS, budget_of, budget_options, convert_within
-from edgespike.cli.conversion import describe, show
+from edgespike.cli.conversion import describe, show, show_exit
 from edgespike.cli.options import INPUT_FILE, duration, input_shape, json_option, layer_choice, sensor
 from edgespike.cli.output import print_json, progress
-from edgespike.convert import EventOptions, load_calibration
+from edgespike.convert import EventOptions, load_calibration, with_early_exit
 from edgespike.errors import UsageError
 from edgespike.modelfile import write_model, write_whole
 
@@ -76,6 +76,12 @@ class Grouped(click.Command):
 )
 @click.option("--classes", metavar="A,B,...", help="Names of the scores.")
 @click.option("--window", type=duration, metavar="TIME", help="Of a stream, for one result, such as 300ms.")
+@click.option(
+    "--early-exit",
+    type=float,
+    metavar="POINTS",
+    help="Stop before the end where that costs at most so many points of accuracy.",
+)
 @click.option(
     "--levels",
     multiple=True,
@@ -142,6 +148,7 @@ def command(
     calibration: Path | None,
     page: Path | None,
     classes: str | None,
+    early_exit: float | None,
     as_json: bool,
     **options: Any,
 ) -> None:
@@ -198,15 +205,23 @@ def command(
                 graph, report = convert_within(budget, network, samples, events=events, **given, **common)
             else:
                 graph, report = convert_onnx(network, samples, events=events, **given, **common)
+    exit_report = None
+    if early_exit is not None:
+        if samples is None:
+            raise UsageError("--early-exit needs --calibration", "give an .npz with inputs x and labels y")
+        with progress("choosing the early exit", 1.0) as tell:
+            graph, exit_report = with_early_exit(graph, samples, early_exit, tell)
     write_model(graph, output)
     if page:
         write_whole(page, report_page(report, network.name, output.name).encode())
-    for warning in report.warnings:
+    for warning in (*report.warnings, *(exit_report.warnings if exit_report else ())):
         print(f"warning: {warning}", file=sys.stderr)
     if as_json:
-        print_json({"network": str(network), "model": str(output), **describe(report)})
+        print_json({"network": str(network), "model": str(output), **describe(report, exit_report)})
     else:
         show(report, output, "float network" if is_nir else "onnxruntime")
+        if exit_report:
+            show_exit(exit_report)
 
 
 def event_options(given: dict[str, Any]) -> EventOptions | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -57,7 +58,7 @@ def command(
 
 def evaluate(session: InferenceSession, samples: list[Sample], original: Path | None) -> dict[str, Any]:
     """Classifies all samples and adds up."""
-    labels, said, seconds = [], [], []
+    labels, said, seconds, ticks = [], [], [], []
     with progress("classifying", len(samples)) as done:
         for sample in samples:
             content = sample.load()
@@ -66,6 +67,7 @@ def evaluate(session: InferenceSession, samples: list[Sample], original: Path | 
             seconds.append(time.perf_counter() - begin)
             labels.append(sample.label)
             said.append(result.label)
+            ticks.append(result.ticks)
             done(len(said))
     stats = session.stats()
     count = len(samples)
@@ -74,6 +76,8 @@ def evaluate(session: InferenceSession, samples: list[Sample], original: Path | 
         "accuracy": accuracy(said, labels),
         "original": compare(session, samples, said, original) if original else None,
         "input_events_per_sample": stats["input_events"] / count,
+        "ticks_per_sample": float(np.mean(ticks)),
+        "early_exit": without_early_exit(session, samples) if session.graph.input.early_exit else None,
         "events_per_sample": stats["events"] / count,
         "synops_per_sample": stats["synops"] / count,
         "ms_per_sample": {"mean": 1e3 * float(np.mean(seconds)), **percentiles_ms(seconds)},
@@ -81,6 +85,22 @@ def evaluate(session: InferenceSession, samples: list[Sample], original: Path | 
             {"name": row["name"], "events": row["events"] / count, "synops": row["synops"] / count}
             for row in stats["populations"]
         ],
+    }
+
+
+def without_early_exit(session: InferenceSession, samples: list[Sample]) -> dict[str, Any]:
+    """The same samples, on this machine, each to its end."""
+    graph = session.graph
+    whole = InferenceSession(replace(graph, input=replace(graph.input, early_exit=None)))
+    results = []
+    with progress("without early exit", len(samples)) as done:
+        for sample in samples:
+            results.append(classify(whole, sample, sample.load()))
+            done(len(results))
+    return {
+        "accuracy": accuracy([result.label for result in results], [sample.label for sample in samples]),
+        "ticks_per_sample": float(np.mean([result.ticks for result in results])),
+        "synops_per_sample": whole.stats()["synops"] / len(samples),
     }
 
 
@@ -149,6 +169,7 @@ def show(evaluation: dict[str, Any]) -> None:
                 else []
             ),
             ("time a sample", ", ".join(f"{name} {ms:.2f} ms" for name, ms in times.items())),
+            *(_exit_fields(evaluation) if evaluation["early_exit"] else []),
             ("input a sample", f"{evaluation['input_events_per_sample']:,.0f} events"),
         ]
     )
@@ -162,3 +183,12 @@ def show(evaluation: dict[str, Any]) -> None:
             for name, events, synops in [*rows, ("all", evaluation["events_per_sample"], total)]
         ],
     )
+
+
+def _exit_fields(evaluation: dict[str, Any]) -> list[tuple[str, str]]:
+    full = evaluation["early_exit"]
+    rows = []
+    for name, key in (("ticks a sample", "ticks_per_sample"), ("synops a sample", "synops_per_sample")):
+        share = percent(evaluation[key] / full[key] if full[key] else None)
+        rows.append((name, f"{evaluation[key]:,.1f}, {share} of {full[key]:,.1f} without early exit"))
+    return [("without exit", f"accuracy {percent(full['accuracy'])}"), *rows]

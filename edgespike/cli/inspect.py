@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -107,6 +108,7 @@ def describe_input(graph: Graph) -> dict[str, Any]:
         "shape": metadata.get("shape"),
         "tick_us": tick_us,
         "window_us": graph.input.window_ticks * tick_us or None,
+        "early_exit": asdict(graph.input.early_exit) if graph.input.early_exit else None,
         "event_counts": counts
         and {
             "width": width,
@@ -234,6 +236,12 @@ def _input_fields(given: dict[str, Any]) -> Iterator[tuple[str, str]]:
         )
     window = f"window {given['window_us'] / 1000:g} ms" if given["window_us"] else "samples end from outside"
     yield "time", f"tick {given['tick_us']:,} us, {window}"
+    rule = given["early_exit"]
+    if rule:
+        yield (
+            "early exit",
+            f"margin {rule['margin']:,}, looks every {rule['every']} ticks from {rule['first']} on",
+        )
 
 
 def _output_fields(description: dict[str, Any]) -> Iterator[tuple[str, str]]:

@@ -264,7 +264,16 @@ class BoardLane:
             closed = came.reason == Reason.WINDOW
             if closed or came.window == 0:  # behind a complete window the rest is no answer of its own
                 time_us = came.tick * self.session.tick_us if closed else self.end_us[came.sample]
-                result = Result.from_scores(came.scores, time_us, int(closed), came.input_events, came.lost)
+                window_ticks = self.session.graph.input.window_ticks
+                result = Result.from_scores(
+                    came.scores,
+                    time_us,
+                    int(closed and window_ticks > 0),
+                    came.input_events,
+                    came.lost,
+                    (came.tick - came.window * window_ticks) & 0xFFFFFFFF,
+                    came.early,
+                )
                 replies.append((came.sample, result))
         return replies
 

@@ -45,6 +45,8 @@ def command(model: Path, inputs: tuple[Path, ...], runner: Runner, as_json: bool
                         "events": result.events,
                         "windows": result.windows,
                         "lost": result.lost,
+                        "ticks": result.ticks,
+                        "early": result.early,
                     }
                 )
                 done(len(results))

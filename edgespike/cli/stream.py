@@ -325,6 +325,8 @@ def describe(session: InferenceSession, answer: Answer) -> dict[str, Any]:
         "scores": result.scores.tolist(),
         "events": result.events,
         "lost": result.lost,
+        "ticks": result.ticks,
+        "early": result.early,
         "delay_ms": None if answer.delay_s is None else 1e3 * answer.delay_s,
     }
 

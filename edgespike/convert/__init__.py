@@ -5,10 +5,20 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from edgespike.convert.calibration import Calibration, load_calibration
+from edgespike.convert.early_exit import ExitReport, with_early_exit
 from edgespike.convert.event_input import EventOptions
 from edgespike.convert.report import LayerReport, Report
 
-__all__ = ["Calibration", "EventOptions", "LayerReport", "Report", "convert_onnx", "load_calibration"]
+__all__ = [
+    "Calibration",
+    "EventOptions",
+    "ExitReport",
+    "LayerReport",
+    "Report",
+    "convert_onnx",
+    "load_calibration",
+    "with_early_exit",
+]
 
 if TYPE_CHECKING:
     from edgespike.convert.activation import convert_onnx

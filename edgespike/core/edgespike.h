@@ -59,6 +59,9 @@ extern "C" {
 #ifndef ES_WITH_INT4
 #define ES_WITH_INT4 1 /* weights of 4 bits */
 #endif
+#ifndef ES_WITH_EARLY_EXIT
+#define ES_WITH_EARLY_EXIT 1 /* windows that are decided before they end */
+#endif
 #ifndef ES_WITH_ONE_SHOT
 #define ES_WITH_ONE_SHOT 1 /* ES_PLAN_ONE_SHOT */
 #endif
@@ -163,9 +166,11 @@ typedef struct es_net {
     es_stats stats;
     uint32_t tick;         /* the open tick */
     uint32_t window_start; /* first tick of the open window */
+    uint32_t decided;      /* after so many of its ticks the open window was decided; 0: it is not */
     uint32_t tick_input;   /* sum of |value| in the open tick (spike inputs) */
     uint8_t plan;          /* es_plan */
     uint8_t state;         /* see es_net.c */
+    bool look;             /* early exit: scores may have changed since they were looked at */
     bool pending;          /* something is to be evaluated when the tick closes */
     uint8_t under_way;     /* after so many further ticks all that was sent late has arrived */
 } es_net;
@@ -180,7 +185,10 @@ int es_net_reset(es_net *net);
  * it. Returns ES_WINDOW when a window closed before event number *used: read
  * the output, then push the rest. The output of a closed window stays until the
  * next event is pushed, or the next advance or finish: they open the next window,
- * from the initial state. On an error *used is the number of events taken; event
+ * from the initial state. With early exit it returns ES_WINDOW as soon as the window
+ * is decided; then net->decided says after how many ticks, further events of that
+ * window (or sample, without windows) are passed over, its output stays until the
+ * next window begins, and its end is not told again. On an error *used is the number of events taken; event
  * number *used is the one refused, and the network is as if it had not been given. */
 int es_net_push(es_net *net, const es_event *events, size_t count, size_t *used);
 

@@ -33,6 +33,7 @@ typedef struct result {
     uint16_t sequence;
     uint16_t sample;
     uint8_t reason;
+    bool early;
 } result;
 
 /* ---- bytes in and out -------------------------------------------------- */
@@ -499,7 +500,8 @@ static void send_result_part(es_device *device, const result *r, uint32_t first,
     begin(device, &w, ES_FRAME_RESULT, more, r->sequence, r->tick);
     es_frame_add_u32(&w, r->number);
     es_frame_add_u16(&w, r->sample);
-    es_frame_add_u16(&w, r->reason);
+    es_frame_add_u8(&w, r->reason);
+    es_frame_add_u8(&w, r->early);
     es_frame_add_u32(&w, r->window);
     es_frame_add_u32(&w, r->next_event);
     es_frame_add_u32(&w, r->input_events);
@@ -550,7 +552,8 @@ static int make_result(es_device *device, uint8_t reason)
     r->events = stats->events - window->before.events;
     r->synops = stats->synops - window->before.synops;
     r->number = device->result_next++;
-    r->tick = device->net.tick;
+    r->early = device->net.decided != 0;
+    r->tick = r->early ? device->net.window_start + device->net.decided : device->net.tick;
     r->window = window->number;
     r->next_event = device->next_event;
     r->input_events = (uint32_t)(stats->input_events - window->before.input_events);

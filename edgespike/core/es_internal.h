@@ -124,7 +124,9 @@ typedef struct es_input {
     uint32_t window_ticks;
     uint32_t slice_ticks;
     uint16_t saturation;
-    uint8_t reserved[10];
+    uint16_t exit_first; /* early exit: looks count from 1 */
+    uint32_t exit_every; /* ticks; 0: there is none */
+    uint32_t exit_margin;
 } es_input;
 
 typedef struct es_test {
@@ -242,6 +244,18 @@ static inline int32_t es_accumulator(const uint8_t *accumulators, uint32_t bytes
 {
     return bytes == 2 ? ((const int16_t *)(const void *)accumulators)[index]
                       : ((const int32_t *)(const void *)accumulators)[index];
+}
+
+/* Whether windows may be decided before they end. */
+static inline bool es_exits_early(const es_model *model)
+{
+    return ES_WITH_EARLY_EXIT && model->input->exit_every != 0;
+}
+
+/* Whether the open window is decided: the rest of it is skipped. */
+static inline bool es_is_decided(const es_net *net)
+{
+    return ES_WITH_EARLY_EXIT && net->decided != 0;
 }
 
 static inline bool es_is_one_shot(const es_net *net)
@@ -450,6 +464,14 @@ ES_PRIVATE int32_t es_neuron_state(const es_net *net, uint32_t number, uint32_t 
 
 /* What the last population tells of a neuron: its state, or spikes in the window. */
 ES_PRIVATE int32_t es_neuron_score(const es_net *net, uint32_t number, uint32_t neuron);
+
+/* ---- early exit (es_exit.c) -------------------------------------------- */
+
+/* Ticks until the scores are to be looked at. */
+ES_PRIVATE uint32_t es_ticks_to_look(const es_net *net);
+
+/* Looks at the scores of the closed ticks, if it is time: whether they decide the window. */
+ES_PRIVATE void es_look(es_net *net);
 
 /* ---- input (es_input.c) ------------------------------------------------ */
 

@@ -278,11 +278,22 @@ static bool event_counts_are_valid(const es_model *model, es_span section)
     return true;
 }
 
+static bool early_exit_is_valid(const es_model *model)
+{
+    const es_input *input = model->input;
+    uint64_t ticks = (uint64_t)input->exit_every * input->exit_first;
+
+    if (input->exit_every == 0)
+        return input->exit_first == 0 && input->exit_margin == 0;
+    return input->exit_first >= 1 && input->exit_margin >= 1 && es_output_size(model) >= 2 &&
+           ticks < (input->window_ticks != 0 ? input->window_ticks : (uint32_t)1 << 31);
+}
+
 static int check_input(const es_model *model, es_span section)
 {
     const es_input *input = model->input;
 
-    if (input->counts_events > 1 || !is_zero(input->reserved, sizeof input->reserved))
+    if (input->counts_events > 1 || !early_exit_is_valid(model))
         return ES_ERR_INPUT;
     if (input->sensor_height != model->populations[0].height ||
         input->sensor_width != model->populations[0].width || input->tick_us < 1)
@@ -483,7 +494,7 @@ static int check_graph(const es_model *model)
 static int check_arena(const es_model *model)
 {
     const es_header *header = header_of(model->data);
-    bool timed = model->populations[0].kind == ES_SPIKE_INPUT;
+    bool timed = model->populations[0].kind == ES_SPIKE_INPUT || model->input->exit_every != 0;
 
     if (header->streaming_bytes != es_arena_fixed(model, ES_PLAN_STREAMING, NULL))
         return ES_ERR_HEADER;
@@ -796,7 +807,7 @@ static bool needs_what_is_left_out(const es_model *model)
         if (model->projections[i].weight_bits == 4 && !ES_WITH_INT4)
             return true;
     }
-    return false;
+    return model->input->exit_every != 0 && !ES_WITH_EARLY_EXIT;
 }
 
 int es_model_open(es_model *model, const void *data, size_t size)

@@ -66,6 +66,8 @@ static void open_window(es_net *net)
     net->tick_input = 0;
     net->under_way = 0;
     net->pending = false;
+    net->look = es_exits_early(model);
+    net->decided = 0;
     net->state = OPEN;
     for (uint32_t number = 0; number < model->population_count; number++) {
         const es_population *population = &model->populations[number];
@@ -120,19 +122,26 @@ static void renew_stamps(es_net *net, uint32_t tick)
             es_decay_population(net, number);
 }
 
-/* Closes the ticks before `tick`. The one-shot plan settles only at the end. */
+/* Closes the ticks before `tick`, until they decide the window. The one-shot plan settles only at the end. */
 static void close_ticks(es_net *net, uint32_t tick)
 {
     renew_stamps(net, tick);
-    while (net->tick != tick) {
+    while (net->tick != tick && !es_is_decided(net)) {
+        uint32_t ticks = tick - net->tick;
         if (net->pending && !es_is_one_shot(net)) {
             settle(net);
-            pass_ticks(net, 1);
-        } else {
-            pass_ticks(net, tick - net->tick);
+            net->look = es_exits_early(net->model);
+            ticks = 1;
+        } else if (ES_WITH_EARLY_EXIT && net->look && es_ticks_to_look(net) < ticks) {
+            ticks = es_ticks_to_look(net);
         }
+        pass_ticks(net, ticks);
+        if (ES_WITH_EARLY_EXIT && net->look)
+            es_look(net);
     }
 }
+
+/* ---- windows ------------------------------------------------------------ */
 
 /* Ticks wrap around at 2^32; what lies less than half of that ahead is later. */
 static bool is_earlier(const es_net *net, uint32_t tick)
@@ -147,13 +156,41 @@ static bool leaves_window(const es_net *net, uint32_t tick)
     return window_ticks != 0 && tick - net->tick >= window_ticks - (net->tick - net->window_start);
 }
 
-static void close_window(es_net *net)
+/* Opens the next window if none is open, or where a decided one ends if `tick` lies behind it.
+ * Returns whether the window is decided: then the rest of it, up to `tick`, is skipped. */
+static bool skips(es_net *net, uint32_t tick)
 {
-    close_ticks(net, net->window_start + net->model->input->window_ticks);
-    if (es_is_one_shot(net))
-        settle(net);
+    if (net->state == WINDOW)
+        open_window(net);
+    if (es_is_decided(net) && leaves_window(net, tick)) {
+        net->tick = net->window_start + net->model->input->window_ticks;
+        open_window(net);
+    }
+    if (es_is_decided(net))
+        net->tick = tick;
+    return es_is_decided(net);
+}
+
+/* Where to stop on the way to `tick`: at the end of the window. */
+static uint32_t stop_before(const es_net *net, uint32_t tick)
+{
+    return leaves_window(net, tick) ? net->window_start + net->model->input->window_ticks : tick;
+}
+
+/* After ticks were closed: ES_WINDOW if the window is at its end, or decided. */
+static int told(es_net *net)
+{
+    uint32_t window_ticks = net->model->input->window_ticks;
+
+    if (!es_is_decided(net)) {
+        if (window_ticks == 0 || net->tick - net->window_start != window_ticks)
+            return ES_OK;
+        if (es_is_one_shot(net))
+            settle(net);
+        net->state = WINDOW;
+    }
     net->stats.windows++;
-    net->state = WINDOW;
+    return ES_WINDOW;
 }
 
 /* ---- calls ------------------------------------------------------------- */
@@ -206,24 +243,25 @@ int es_net_reset(es_net *net)
 
 static int take(es_net *net, const es_event *event)
 {
-    int status;
+    int status = ES_OK;
 
     if (is_earlier(net, event->tick))
         return ES_ERR_TIME;
     if (!es_input_contains(net->model, event))
         return ES_ERR_RANGE;
-    if (net->state == WINDOW)
-        open_window(net);
-    if (leaves_window(net, event->tick)) {
-        close_window(net);
-        return ES_WINDOW;
+    if (skips(net, event->tick)) {
+        net->stats.input_events++;
+        return ES_OK;
     }
-    status = es_input_check(net, event);
+    if (!leaves_window(net, event->tick))
+        status = es_input_check(net, event);
     if (status != ES_OK)
         return status;
-    close_ticks(net, event->tick);
-    es_input_take(net, event);
-    return ES_OK;
+    close_ticks(net, stop_before(net, event->tick));
+    status = told(net);
+    if (status == ES_OK)
+        es_input_take(net, event);
+    return status;
 }
 
 int es_net_push(es_net *net, const es_event *events, size_t count, size_t *used)
@@ -245,14 +283,10 @@ int es_net_advance(es_net *net, uint32_t tick)
         return ES_ERR_STATE;
     if (is_earlier(net, tick))
         return ES_ERR_TIME;
-    if (net->state == WINDOW)
-        open_window(net);
-    if (leaves_window(net, tick)) {
-        close_window(net);
-        return ES_WINDOW;
-    }
-    close_ticks(net, tick);
-    return ES_OK;
+    if (skips(net, tick))
+        return ES_OK;
+    close_ticks(net, stop_before(net, tick));
+    return told(net);
 }
 
 int es_net_finish(es_net *net)
@@ -261,7 +295,8 @@ int es_net_finish(es_net *net)
         return ES_ERR_STATE;
     if (net->state == WINDOW)
         open_window(net);
-    close_ticks(net, net->tick + 1);
+    if (!es_is_decided(net))
+        close_ticks(net, net->tick + 1);
     if (es_is_one_shot(net))
         settle(net);
     net->state = FINISHED;
@@ -317,7 +352,7 @@ int es_net_self_test(es_net *net, int32_t *scores, size_t count)
     if (net->model->test_size == 0)
         return ES_OK;
     status = es_net_push(net, es_test_events(test), test->event_count, &used);
-    if (status == ES_OK)
+    if (status == ES_OK || status == ES_WINDOW) /* decided: the rest would be skipped */
         status = es_net_finish(net);
     if (status == ES_OK)
         status = es_net_output(net, scores, count);

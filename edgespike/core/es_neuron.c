@@ -603,6 +603,8 @@ static int32_t membrane_at_rest(const es_net *net, uint32_t number, uint32_t neu
 
     if (!stamps)
         return membranes[neuron];
+    if (es_is_decided(net))
+        closed = net->decided;
     stamp = stamps[neuron / population->channels];
     if (stamp == closed + 1) /* the open tick has begun for this pixel */
         return membranes[neuron];

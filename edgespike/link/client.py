@@ -210,6 +210,9 @@ class DeviceClient:
         self._finished = False
         self._tick = self._window_start = 0  # the open tick, and its window's first
         self._result: DeviceResult | None = None  # its scores are those of the last closed tick
+        self._skipping = False  # the open window is decided
+        self._ahead = 0  # events that the board was sent, and skipped, before they are pushed here
+        self.decided = 0
         self.lost = 0
 
     def reset(self) -> None:
@@ -244,18 +247,41 @@ class DeviceClient:
                 "give a one-dimensional array of dtype CORE_EVENT",
                 "event-dtype",
             )
-        used = 0
+        used = min(self._ahead, len(events))
+        self._ahead -= used
         while used < len(events):
             some = events[used : used + _BATCH]
             count = self._events_of_window(some)
+            first = self._stream.event_number
             self._take(some[:count], used)
+            if self._stream.ready:
+                taken = (self._take_decision().next_event - first) & 0xFFFFFFFF
+                self._ahead = count - taken
+                return used + taken, True
             used += count
             if count < len(some):
                 if self._stream.is_outside(events[used]):
                     raise self._refusal(_OUTSIDE, used, events[used])
-                self._close_window()
-                return used, True
+                if not self._pass_window():
+                    return used, True
         return used, False
+
+    def _take_decision(self) -> DeviceResult:
+        """The result of a window (or a sample) whose scores have decided it: the board skips the rest."""
+        self._result = self._stream.ready.popleft()
+        self.decided = (self._result.tick - self._window_start) & 0xFFFFFFFF
+        self.lost = self._result.lost
+        self._skipping = True
+        return self._result
+
+    def _pass_window(self) -> bool:
+        """Go on to the next window; False where the open one was not decided: its result has come now."""
+        if not self._skipping:
+            self._close_window()
+            return False
+        self._window_start = (self._window_start + self.info.window_ticks) & 0xFFFFFFFF
+        self._skipping = False
+        return True
 
     def _events_of_window(self, events: NDArray[Any]) -> int:
         """How many events come before the first one behind the open window.
@@ -305,7 +331,9 @@ class DeviceClient:
 
     def _touched(self) -> None:
         self._at_start = False
-        self._result = None
+        if not self._skipping:
+            self._result = None
+            self.decided = 0
 
     def _result_of(self, type: FrameType, tick: int = 0) -> DeviceResult:
         """Send a frame that makes one result, and wait for it."""
@@ -321,6 +349,8 @@ class DeviceClient:
         self._touched()
         end = (self._window_start + self.info.window_ticks) & 0xFFFFFFFF
         self._result = self._result_of(FrameType.ADVANCE, end)
+        if self._result.early:
+            self.decided = (self._result.tick - self._window_start) & 0xFFFFFFFF
         self._tick = self._window_start = end
         self.lost = self._result.lost
 
@@ -335,9 +365,9 @@ class DeviceClient:
             raise UsageError(f"tick {tick} is not a 32-bit number", "count ticks modulo 2**32", "argument")
         ticks = self.info.window_ticks
         later = (tick - self._tick) & 0xFFFFFFFF < _HALF
-        if ticks and later and (tick - self._window_start) & 0xFFFFFFFF >= ticks:
-            self._close_window()
-            return True
+        while ticks and later and (tick - self._window_start) & 0xFFFFFFFF >= ticks:
+            if not self._pass_window():
+                return True
         self._touched()
         self._stream.add_control(FrameType.ADVANCE, tick)
         try:
@@ -346,12 +376,16 @@ class DeviceClient:
             self._stream.start(Mode.LOSSLESS, keep=True)
             raise error_of(halted.code, f"tick {tick}", "ticks only grow") from None
         self._tick = tick
+        if self._stream.ready:
+            self._tick = self._take_decision().tick
+            return True
         return False
 
     def finish(self) -> None:
         """Close the open tick and the sample; then only output, statistics and reset."""
         self._check_open()
         self._result = self._result_of(FrameType.END_SAMPLE)
+        self.decided = (self._result.tick - self._window_start) & 0xFFFFFFFF if self._result.early else 0
         self.lost = self._result.lost
         self._finished = True
         self._at_start = True  # the board has reset itself

@@ -195,7 +195,8 @@ class UploadAnswer(NamedTuple):
 class DeviceResult:
     """A result as the board sent it.
 
-    ``tick``: the open tick; after a window closed, its end. ``window`` counts in the
+    ``tick``: the open tick; after a window closed, its end; ``early``: where its scores decided it.
+    ``window`` counts in the
     sample. Of this window: ``input_events`` taken, ``lost_on_link`` and ``rejected``
     events, ``lost_at_sender`` (dropped by this host), ``compute_us`` (0 if the board does
     not measure it), ``events`` and ``synops`` of all populations. ``next_event`` is the
@@ -205,6 +206,7 @@ class DeviceResult:
     number: int
     sample: int
     reason: Reason
+    early: bool
     tick: int
     window: int
     next_event: int
@@ -228,6 +230,7 @@ class ResultPart(NamedTuple):
     """One RESULT frame: the result's facts, and some of its scores."""
 
     facts: tuple[int, ...]
+    early: bool
     tick: int
     total: int
     first: int
@@ -238,7 +241,7 @@ class ResultPart(NamedTuple):
     def parse(cls, frame: Frame) -> Self:
         *facts, total, first, stream = struct.unpack_from("<IHB x6I2Q4I", frame.payload)
         scores = np.frombuffer(frame.payload[64:], "<i4").astype(np.int32)
-        return cls(tuple(facts), frame.word, total, first, stream, scores)
+        return cls(tuple(facts), bool(frame.payload[7]), frame.word, total, first, stream, scores)
 
     @property
     def number(self) -> int:
@@ -271,6 +274,7 @@ class ResultAssembler:
             number=number,
             sample=sample,
             reason=Reason(reason),
+            early=part.early,
             tick=part.tick,
             window=window,
             next_event=next_event,

@@ -391,6 +391,8 @@ class Stream:
         result = self._assembler.add(part)
         if result is None:
             return
+        if part.reason == Reason.WINDOW and not self.connection.info.window_ticks:
+            self.outgoing.results_due += 1  # a sample that was decided early: nobody could foresee it
         self._moved_at = self.connection.clock()
         self._arrived[result.number] = result
         self._deliver_arrived()

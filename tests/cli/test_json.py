@@ -280,7 +280,8 @@ def test_demo(cli: Any) -> None:
     outcome = cli("demo", "--json")
     value = check(outcome.out, "demo")
     keys = documented("convert")
-    expected = {key for key in keys if not key.startswith("search.")} - {"network", "model"}
+    parts = ("search.", "early_exit.")
+    expected = {key for key in keys if not key.startswith(parts)} - {"network", "model"}
     assert {path for path, _ in leaves(value["conversion"], "", keys)} == expected
     for part in ("real_time", "fast"):
         check(json.dumps(value[part]) + "\n", "stream: summary")

@@ -8,12 +8,13 @@ import subprocess
 import zlib
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from random_graphs import random_events, random_graph
+from random_graphs import exiting_graph, random_events, random_graph
 
 from edgespike import _core
 from edgespike.errors import EdgespikeError, ModelError, UsageError
@@ -69,12 +70,20 @@ def gcc(need: Need) -> str:
 def graph_with_test(kind: str, seed: int) -> tuple[Graph, list[int]]:
     """A random graph with a golden self-test, and the scores that the core gives for it."""
     rng = np.random.default_rng(seed)
-    graph = random_graph(rng, spiking=kind == "spikes")
+    return with_test(random_graph(rng, spiking=kind == "spikes"), rng)
+
+
+def exiting_graph_with_test(seed: int) -> tuple[Graph, list[int]]:
+    """The same of a graph with early exit."""
+    return with_test(exiting_graph(seed, 60), np.random.default_rng(seed))
+
+
+def with_test(graph: Graph, rng: np.random.Generator) -> tuple[Graph, list[int]]:
     events = random_events(rng, graph, 60)
     if graph.input.window_ticks:
         events = events[events["tick"] < graph.input.window_ticks]
     network = _core.Network(_core.Model(encode_model(graph)))
-    assert network.push(events) == (len(events), False)
+    network.push(events)
     network.finish()
     scores = network.output()
     test = SelfTest(events, zlib.crc32(scores.astype("<i4").tobytes()))
@@ -199,6 +208,7 @@ NEEDS: dict[str, Callable[[Graph], bool]] = {
     "delays": lambda graph: any(projection.delay for projection in graph.projections),
     "tables": lambda graph: any(getattr(p.neuron, "table", None) for p in graph.populations),
     "int4": lambda graph: any(getattr(p.connection, "weight_bits", 0) == 4 for p in graph.projections),
+    "early-exit": lambda graph: graph.input.early_exit is not None,
     "one-shot": lambda graph: not graph.is_spiking and not NEEDS["delays"](graph),
 }
 
@@ -207,8 +217,8 @@ NEEDS: dict[str, Callable[[Graph], bool]] = {
 def test_what_the_model_does_not_need_is_left_out(gcc: str, feature: str, tmp_path: Path) -> None:
     """A model that needs something runs with it, and is refused without."""
     kind = "levels" if feature in ("one-shot", "tables") else "spikes"
-    graphs = (graph_with_test(kind, seed) for seed in range(50))
-    graph, scores = next(case for case in graphs if NEEDS[feature](case[0]))
+    make = exiting_graph_with_test if feature == "early-exit" else partial(graph_with_test, kind)
+    graph, scores = next(case for case in map(make, range(50)) if NEEDS[feature](case[0]))
     write_model(graph, tmp_path / "net.esg")
     written = export_c(tmp_path / "net.esg", tmp_path / "out")
     assert set(written.left_out) == {"checks"} | {name for name, needs in NEEDS.items() if not needs(graph)}

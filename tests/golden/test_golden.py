@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from golden_vectors import FILES, golden_vector
+from golden_vectors import FILES, golden_vector, push_all
 
 from edgespike import _core
 from edgespike.link import connect
@@ -46,7 +46,7 @@ def test_cpu_and_emulated_board_give_the_bits_of_the_reference(
     """Other processors and boards: core/test_processors.py, firmware/test_boards.py."""
     vector = golden_vector(path)
     network = make(vector.data)
-    assert network.push(vector.events) == (len(vector.events), False)
+    push_all(network, vector.events)
     network.finish()
     assert network.output().tolist() == vector.scores
     assert network.stats()["populations"] == vector.populations

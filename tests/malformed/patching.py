@@ -116,7 +116,9 @@ INPUT = {
     "window ticks": (12, "I"),
     "slice ticks": (16, "I"),
     "saturation": (20, "H"),
-    "reserved": (22, "B"),
+    "exit first": (22, "H"),
+    "exit every": (24, "I"),
+    "exit margin": (28, "I"),
     "table": (32, "h"),
 }
 TEST = {
@@ -394,7 +396,19 @@ def table_model() -> bytes:
     return small_model(*middle, projections=projections, first=LevelInput(0, 15))
 
 
+def single_model() -> bytes:
+    """One score."""
+    one = (1, 1, 1)
+    first = Population("", one, SpikeInput(0, 15, 30))
+    last = Population("", one, Accumulator(), values(one), None, 32)
+    weight = Dense(np.ones((1, 1), np.int8))
+    return encode_model(
+        Graph((first, last), (Projection(0, 1, weight),), InputSpec(1, 0), {"populations": []})
+    )
+
+
 MODELS = {
+    "single": single_model,
     "level": level_model,
     "spiking": spiking_model,
     "recurrent": recurrent_model,
