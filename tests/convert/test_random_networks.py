@@ -25,7 +25,9 @@ from edgespike.convert import Calibration, convert_onnx
 from edgespike.convert.activation import levels_of_input
 from edgespike.convert.dense import apply, settle, signed_part
 from edgespike.convert.float_network import FloatNetwork
-from edgespike.convert.quantize import measure, quantize
+from edgespike.convert.measure import measure
+from edgespike.convert.precision import precision
+from edgespike.convert.quantize import quantize
 from edgespike.graph import Activation, Graph, MaxPool
 from edgespike.importers.network import Network
 from edgespike.importers.onnx import read_onnx
@@ -167,5 +169,7 @@ def quantized(path: Path, network: Network, x: Array, levels: int) -> tuple[Grap
     """A converted network, and the real value of a level of each of its populations, by channel."""
     graph, _ = convert_onnx(path, Calibration(x), levels=levels)
     _, neuron, scale, inputs = levels_of_input(network, x, None)
-    made = quantize(network, measure(network, FloatNetwork(network), x), inputs, neuron, scale, levels)
+    statistics = measure(network, FloatNetwork(network), x, lambda share: None)
+    chosen = precision([layer.name for layer in network.layers], levels, 8)
+    made = quantize(network, statistics, inputs, neuron, scale, chosen, lambda share: None)
     return graph, [np.asarray(scale) for scale in made.scales]
