@@ -21,6 +21,7 @@ Where all work is done in the tick of its event (no integrate-and-fire populatio
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -43,6 +44,9 @@ __all__ = ["PopulationWork", "Reach", "Work", "work_of_event", "work_of_tick", "
 
 Matrix = NDArray[np.bool_]
 Counts = NDArray[np.int64]
+
+
+PIECE = 256  # rows of a matrix that are multiplied at a time
 
 
 @dataclass(frozen=True)
@@ -184,18 +188,22 @@ class Reach:
 
     For each population bool arrays: ``rows`` (input row, row), ``columns`` and ``channels`` alike.
     Results are int64 arrays of ``shape``, that of the input: a count for an event of each neuron.
+    Input channels that all projections treat alike are one: a long vector that only dense
+    projections read has one channel here.
     """
 
     def __init__(self, graph: Graph) -> None:
         self.graph = graph
         shapes = [population.shape for population in graph.populations]
-        self.shape = shapes[0]
+        height, width, channels = shapes[0]
+        self.shape = height, width, _kinds_of_channel(graph, channels)
         self.joins = [joined(p.connection, shapes[p.source], shapes[p.target]) for p in graph.projections]
         self.rows, self.columns, self.channels = (
-            [np.zeros((shapes[0][axis], shape[axis]), bool) for shape in shapes] for axis in range(3)
+            [np.zeros((self.shape[axis], shape[axis]), bool) for shape in [self.shape, *shapes[1:]]]
+            for axis in range(3)
         )
         for sets in (self.rows, self.columns, self.channels):
-            sets[0] |= np.eye(len(sets[0]), dtype=bool)
+            np.fill_diagonal(sets[0], True)
         # Sorted by source, projections without delay lead to later populations: one pass is enough.
         for projection, joins in zip(graph.projections, self.joins, strict=True):
             if projection.delay == 0:
@@ -231,11 +239,41 @@ class Reach:
         rows, columns, channels = self.joins[index].fan_outs
         by_row: Counts = self.rows[source] @ rows
         by_column: Counts = self.columns[source] @ columns
-        by_channel: Counts = self.channels[source] @ channels
+        by_channel: Counts = self.channels[source] @ channels[: self.channels[source].shape[1]]
         return by_row[:, None, None] * by_column[:, None] * by_channel
 
 
+def _kinds_of_channel(graph: Graph, channels: int) -> int:
+    """How many kinds of input channels there are: channels of a kind reach the same neurons.
+
+    Dense projections treat all alike, convolutions those of a group; the others each by itself.
+    """
+    groups = [1]
+    for projection in graph.outgoing(0):
+        connection = projection.connection
+        if isinstance(connection, Convolution):
+            groups.append(connection.groups)
+        elif not isinstance(connection, Dense):
+            groups.append(channels)
+    return math.lcm(*groups)
+
+
 def _product(first: Matrix, second: Matrix) -> Matrix:
-    """Boolean matrix product; in float32, whose multiplication is fast. No sum can vanish."""
-    product: Matrix = (first.astype(np.float32) @ second.astype(np.float32)) > 0
+    """Boolean matrix product of band matrices, in pieces that keep to the band.
+
+    In float32, whose multiplication is fast; no sum can vanish.
+    """
+    product = np.zeros((len(first), second.shape[1]), bool)
+    for begin in range(0, len(first), PIECE):
+        rows = slice(begin, begin + PIECE)
+        inner = _span(first[rows])
+        outer = _span(second[inner])
+        some = first[rows, inner].astype(np.float32) @ second[inner, outer].astype(np.float32)
+        product[rows, outer] = some > 0
     return product
+
+
+def _span(matrix: Matrix) -> slice:
+    """The columns from the first to the last that has anything."""
+    used = np.flatnonzero(matrix.any(axis=0))
+    return slice(int(used[0]), int(used[-1]) + 1) if len(used) else slice(0, 0)
