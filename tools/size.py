@@ -107,7 +107,7 @@ def measure(cpu: str, level: str) -> Sizes:
         files = {source.name: text for source, (text, _) in zip(sources, sections, strict=True)}
         graphs = {name: objects[name].with_suffix(".ci").read_text() for name in objects}
         undefined = run(f"{TOOL}nm", "--undefined-only", "--just-symbols", *objects.values()).split()
-        unused = ("checks", "currents", "delays", "int4", "early-exit")
+        unused = ("checks", "currents", "delays", "tables", "int4", "early-exit")
         levels, levels_stack = one_network(folder, flags, (*unused, "spiking"))
         spikes, spikes_stack = one_network(folder, flags, (*unused, "one-shot"))
         return Sizes(
