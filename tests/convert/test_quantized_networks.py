@@ -130,9 +130,9 @@ def test_quantized_networks_agree_with_onnxruntime(
     expected = original_results(path, x, network)[0]
     axes = [axis + 1 for axis in network.output.axes]
     said = states[-1].transpose(0, *axes).reshape(len(x), -1)
-    # On x86 without VNNI, onnxruntime's QLinearConv adds pairs of products in 16 bits, which saturate.
-    saturates = name == "kws" and form == QuantFormat.QOperator
-    assert (said.argmax(axis=1) == expected.argmax(axis=1)).mean() >= (0.98 if saturates else 0.995)
+    # onnxruntime's QLinearConv differs from its own QDQ form here, in ordinary convolutions alone.
+    differs = name == "kws" and form == QuantFormat.QOperator
+    assert (said.argmax(axis=1) == expected.argmax(axis=1)).mean() >= (0.98 if differs else 0.995)
     if form == QuantFormat.QDQ:
         check_levels(graph, states, levels_in_onnxruntime(path, x, network))
 
