@@ -161,8 +161,8 @@ def with_unsupported_nodes(model: onnx.ModelProto) -> None:
     model.graph.node[1].output[0] = "before"
     model.graph.node.extend(
         [
-            onnx.helper.make_node("Erf", ["before"], ["between"], name="odd one"),
-            onnx.helper.make_node("Sin", ["between"], ["scores"], name="other one"),
+            onnx.helper.make_node("LpNormalization", ["before"], ["between"], name="odd one"),
+            onnx.helper.make_node("Hardmax", ["between"], ["scores"], name="other one"),
         ]
     )
 
@@ -175,7 +175,10 @@ def with_nan(model: onnx.ModelProto) -> None:
 
 @pytest.mark.parametrize(
     ("change", "words"),
-    [(with_unsupported_nodes, ["Erf", "odd one", "Sin", "other one"]), (with_nan, ["NaN", "weight"])],
+    [
+        (with_unsupported_nodes, ["LpNormalization", "odd one", "Hardmax", "other one"]),
+        (with_nan, ["NaN", "weight"]),
+    ],
 )
 def test_a_network_that_cannot_be_converted(
     cli: Any,
@@ -260,7 +263,7 @@ def test_a_failed_conversion_keeps_the_old_file(
         (["convert", "{network}", "-o", "no/such/out.esg", "--calibration", "{images}"], ["no/such"]),
         (["convert", "{network}", "-o", ".", "--calibration", "{images}"], ["directory"]),
         (["convert", "{network}", "-o", "out.esg", "--calibration", "none.npz"], ["none.npz"]),
-        (["convert", "{network}", "-o", "out.esg", "--levels", "900"], ["900"]),
+        (["convert", "{network}", "-o", "out.esg", "--calibration", "{images}", "--levels", "900"], ["900"]),
         (["convert", "{network}", "-o", "out.esg", "--dt", "1ms"], ["--dt", "ONNX"]),
         (["convert", "{network}", "-o", "out.esg", "--sensor", "34"], ["34", "WIDTHxHEIGHT"]),
         (["convert", "{network}", "-o", "out.esg", "--window", "300"], ["300", "300ms"]),
