@@ -22,6 +22,7 @@ __all__ = [
     "INPUT_FILE",
     "INPUT_PATH",
     "Runner",
+    "baud_option",
     "duration",
     "filter_options",
     "input_shape",
@@ -34,6 +35,15 @@ __all__ = [
 
 INPUT_FILE = click.Path(exists=True, dir_okay=False, readable=True, path_type=Path)
 INPUT_PATH = click.Path(exists=True, readable=True, path_type=Path)
+
+baud_option = click.option(
+    "--baud",
+    type=click.IntRange(1),
+    metavar="RATE",
+    default=921600,
+    show_default=True,
+    help="Bits per second of a serial device.",
+)
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON (see docs/cli.md).")
 
@@ -188,14 +198,7 @@ def runner_options(function: Callable[..., None]) -> Callable[..., None]:
         metavar="PORT",
         help="Run on a board: a serial device, socket://HOST:PORT, emulated or qemu.",
     )
-    @click.option(
-        "--baud",
-        type=click.IntRange(1),
-        metavar="RATE",
-        default=921600,
-        show_default=True,
-        help="Bits per second of a serial device.",
-    )
+    @baud_option
     @click.option(
         "--switch-baud",
         type=click.IntRange(1),

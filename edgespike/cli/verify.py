@@ -9,7 +9,7 @@ import click
 
 from edgespike.boards import BOARDS
 from edgespike.cli.failure import about
-from edgespike.cli.options import INPUT_FILE, json_option
+from edgespike.cli.options import INPUT_FILE, baud_option, json_option
 from edgespike.cli.output import print_fields, print_json, progress
 from edgespike.errors import MismatchError, ModelError
 from edgespike.link import DeviceClient, HelloInfo, connect
@@ -25,14 +25,7 @@ from edgespike.modelfile import decode_model, read_model_bytes
     required=True,
     help="The board: a serial device, socket://HOST:PORT, emulated or qemu.",
 )
-@click.option(
-    "--baud",
-    type=click.IntRange(1),
-    metavar="RATE",
-    default=921600,
-    show_default=True,
-    help="Bits per second of a serial device.",
-)
+@baud_option
 @json_option
 def command(model: Path | None, port: str, baud: int, as_json: bool) -> None:
     """Check that the board computes every bit as it must.
