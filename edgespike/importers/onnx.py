@@ -17,6 +17,7 @@ from onnx import TensorProto, numpy_helper
 from edgespike.errors import ModelError, UnsupportedError, UsageError
 from edgespike.importers.network import Network
 from edgespike.importers.onnx_layers import read_layers
+from edgespike.importers.onnx_spiking import refuse_spiking
 
 FLOATS = {TensorProto.FLOAT16, TensorProto.BFLOAT16, TensorProto.DOUBLE}
 
@@ -42,6 +43,7 @@ def read_onnx(
         UnsupportedError: operators without a meaning here, all of them in one message.
     """
     model = load(Path(path))
+    refuse_spiking(model, str(path))
     if output is not None:
         model = cut_to(model, output)
     check_tensors(model)
