@@ -237,7 +237,7 @@ cdef class Network:
     """
 
     cdef es_net net
-    cdef Model model
+    cdef readonly Model model
     cdef _Memory arena
     cdef bint busy
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from copy import copy
 from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Protocol, Self
@@ -19,9 +20,11 @@ from typing import TYPE_CHECKING, Any, Protocol, Self
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from edgespike import _core
 from edgespike.errors import DataError, UsageError
 from edgespike.graph import CORE_EVENT, EventCounts, Graph, LevelInput, SpikeInput
 from edgespike.modelfile import decode_model, encode_model, read_model_bytes
+from edgespike.reference import ReferenceNetwork
 
 if TYPE_CHECKING:
     from edgespike.sources import Source
@@ -131,6 +134,7 @@ class InferenceSession:
             self._data = model if isinstance(model, bytes) else read_model_bytes(model)
         self.graph = decode_model(self._data)
         self.backend = self._open(backend, port, baud, switch_baud, plan, progress)
+        self._plan = plan
         self._start()
 
     def _start(self) -> None:
@@ -148,12 +152,8 @@ class InferenceSession:
         progress: Callable[[int, int], None] | None,
     ) -> Backend:
         if backend == "cpu":
-            from edgespike import _core
-
             return _core.Network(_core.Model(self._data), plan)
         if backend == "reference":
-            from edgespike.reference import ReferenceNetwork
-
             return ReferenceNetwork(self.graph)
         if backend == "device":
             from edgespike.link import connect
@@ -167,6 +167,24 @@ class InferenceSession:
                 raise
             return client
         raise UsageError(f"there is no backend {backend!r}", "choose cpu, reference or device")
+
+    def another(self) -> InferenceSession:
+        """A second session of this network, at its beginning, for another thread.
+
+        On this machine they have the model in common and nothing else.
+
+        Raises:
+            UsageError: a board runs one session.
+        """
+        session = copy(self)
+        if isinstance(self.backend, _core.Network):
+            session.backend = _core.Network(self.backend.model, self._plan)
+        elif isinstance(self.backend, ReferenceNetwork):
+            session.backend = ReferenceNetwork(self.graph)
+        else:
+            raise UsageError("a board runs one session at a time", "open another port for a second one")
+        session._start()
+        return session
 
     @property
     def model(self) -> bytes:

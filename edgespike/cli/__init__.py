@@ -24,6 +24,7 @@ VERBS = {
     "fit": "Say what a model takes of a board, before flashing.",
     "run": "Classify images or event recordings.",
     "eval": "Measure accuracy and cost on labelled data.",
+    "bench": "Time a model on this machine.",
     "compare": "Find where a spiking network parts from its original.",
     "stream": "Classify a live source, or recordings in real time.",
     "replay": "Compute a recorded stream again and compare.",

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from queue import SimpleQueue
 from typing import Any
 
 import click
@@ -14,9 +18,9 @@ from numpy.typing import NDArray
 from edgespike.cli.options import INPUT_FILE, INPUT_PATH, Runner, json_option, runner_options
 from edgespike.cli.output import percent, percentiles_ms, print_fields, print_json, print_table, progress
 from edgespike.cli.samples import Sample, classify, find_samples
-from edgespike.errors import DataError
+from edgespike.errors import DataError, UsageError
 from edgespike.events import count_events
-from edgespike.session import InferenceSession
+from edgespike.session import InferenceSession, Result
 
 BATCH = 64  # samples that the original runs at once
 
@@ -26,10 +30,17 @@ BATCH = 64  # samples that the original runs at once
 @click.argument("data", type=INPUT_PATH)
 @click.option("--original", type=INPUT_FILE, help="The .onnx file it came from, to compare with.")
 @click.option("--limit", type=click.IntRange(1), help="Use the first so many samples.")
+@click.option("--jobs", type=click.IntRange(1, 256), default=1, metavar="N", help="Classify in N threads.")
 @runner_options
 @json_option
 def command(
-    model: Path, data: Path, original: Path | None, limit: int | None, runner: Runner, as_json: bool
+    model: Path,
+    data: Path,
+    original: Path | None,
+    limit: int | None,
+    jobs: int,
+    runner: Runner,
+    as_json: bool,
 ) -> None:
     """Measure MODEL, an .esg file, on DATA.
 
@@ -40,6 +51,8 @@ def command(
     Example:
       edgespike eval digits.esg test.npz --original digits.onnx
     """
+    if jobs > 1 and runner.port:
+        raise UsageError("a board runs one sample at a time", "leave out --jobs")
     with runner.open(model) as session:
         samples = find_samples([data], session)[:limit]
         if original is None and all(sample.label is None for sample in samples):
@@ -48,7 +61,7 @@ def command(
                 "add y to the .npz, put recordings into one folder per class, or give --original",
                 "label-missing",
             )
-        evaluation = evaluate(session, samples, original)
+        evaluation = evaluate(session, samples, original, jobs)
     evaluation = {"model": str(model), "data": str(data), "backend": str(runner), **evaluation}
     if as_json:
         print_json(evaluation)
@@ -56,28 +69,21 @@ def command(
         show(evaluation)
 
 
-def evaluate(session: InferenceSession, samples: list[Sample], original: Path | None) -> dict[str, Any]:
+def evaluate(
+    session: InferenceSession, samples: list[Sample], original: Path | None, jobs: int
+) -> dict[str, Any]:
     """Classifies all samples and adds up."""
-    labels, said, seconds, ticks = [], [], [], []
-    with progress("classifying", len(samples)) as done:
-        for sample in samples:
-            content = sample.load()
-            begin = time.perf_counter()
-            result = classify(session, sample, content)
-            seconds.append(time.perf_counter() - begin)
-            labels.append(sample.label)
-            said.append(result.label)
-            ticks.append(result.ticks)
-            done(len(said))
-    stats = session.stats()
+    results, seconds, stats = classify_all(session, samples, jobs, "classifying")
+    said = [result.label for result in results]
     count = len(samples)
     return {
         "samples": count,
-        "accuracy": accuracy(said, labels),
+        "jobs": jobs,
+        "accuracy": accuracy(said, [sample.label for sample in samples]),
         "original": compare(session, samples, said, original) if original else None,
         "input_events_per_sample": stats["input_events"] / count,
-        "ticks_per_sample": float(np.mean(ticks)),
-        "early_exit": without_early_exit(session, samples) if session.graph.input.early_exit else None,
+        "ticks_per_sample": float(np.mean([result.ticks for result in results])),
+        "early_exit": without_early_exit(session, samples, jobs) if session.graph.input.early_exit else None,
         "events_per_sample": stats["events"] / count,
         "synops_per_sample": stats["synops"] / count,
         "ms_per_sample": {"mean": 1e3 * float(np.mean(seconds)), **percentiles_ms(seconds)},
@@ -88,19 +94,69 @@ def evaluate(session: InferenceSession, samples: list[Sample], original: Path | 
     }
 
 
-def without_early_exit(session: InferenceSession, samples: list[Sample]) -> dict[str, Any]:
+def classify_all(
+    session: InferenceSession, samples: list[Sample], jobs: int, doing: str
+) -> tuple[list[Result], list[float], dict[str, Any]]:
+    """Results and seconds in the order of the samples, and the sessions' statistics added up.
+
+    Each thread has a session of its own; all of them run the same model in memory.
+    """
+    sessions = [session, *(session.another() for _ in range(jobs - 1))]
+    free: SimpleQueue[InferenceSession] = SimpleQueue()
+    for idle in sessions:
+        free.put(idle)
+
+    def timed(sample: Sample) -> tuple[Result, float]:
+        mine = free.get()
+        try:
+            content = sample.load()
+            begin = time.perf_counter()
+            result = classify(mine, sample, content)
+            return result, time.perf_counter() - begin
+        finally:
+            free.put(mine)
+
+    with progress(doing, len(samples)) as done, threads(jobs) as pool:
+        waiting = [pool.submit(timed, sample) for sample in samples]
+        answers = []
+        for future in waiting:  # in order, so that of several errors the first sample's is told
+            answers.append(future.result())
+            done(len(answers))
+    results, seconds = zip(*answers, strict=True)
+    return list(results), list(seconds), added([each.stats() for each in sessions])
+
+
+@contextmanager
+def threads(jobs: int) -> Iterator[ThreadPoolExecutor]:
+    """Threads that take on nothing new once something went wrong, or the user interrupts."""
+    pool = ThreadPoolExecutor(jobs)
+    try:
+        yield pool
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def added(parts: list[dict[str, Any]]) -> dict[str, Any]:
+    """Statistics of several sessions as those of one."""
+    rows = zip(*(part["populations"] for part in parts), strict=True)
+    return {
+        **{key: sum(part[key] for part in parts) for key in ("input_events", "events", "synops")},
+        "populations": [
+            {"name": same[0]["name"], **{key: sum(row[key] for row in same) for key in ("events", "synops")}}
+            for same in rows
+        ],
+    }
+
+
+def without_early_exit(session: InferenceSession, samples: list[Sample], jobs: int) -> dict[str, Any]:
     """The same samples, on this machine, each to its end."""
     graph = session.graph
     whole = InferenceSession(replace(graph, input=replace(graph.input, early_exit=None)))
-    results = []
-    with progress("without early exit", len(samples)) as done:
-        for sample in samples:
-            results.append(classify(whole, sample, sample.load()))
-            done(len(results))
+    results, _, stats = classify_all(whole, samples, jobs, "without early exit")
     return {
         "accuracy": accuracy([result.label for result in results], [sample.label for sample in samples]),
         "ticks_per_sample": float(np.mean([result.ticks for result in results])),
-        "synops_per_sample": whole.stats()["synops"] / len(samples),
+        "synops_per_sample": stats["synops"] / len(samples),
     }
 
 
@@ -158,7 +214,7 @@ def show(evaluation: dict[str, Any]) -> None:
     times, original = evaluation["ms_per_sample"], evaluation["original"]
     print_fields(
         [
-            ("samples", f"{evaluation['samples']:,} on {evaluation['backend']}"),
+            ("samples", f"{evaluation['samples']:,} on {evaluation['backend']}{in_threads(evaluation)}"),
             ("accuracy", percent(evaluation["accuracy"])),
             *(
                 [
@@ -183,6 +239,11 @@ def show(evaluation: dict[str, Any]) -> None:
             for name, events, synops in [*rows, ("all", evaluation["events_per_sample"], total)]
         ],
     )
+
+
+def in_threads(evaluation: dict[str, Any]) -> str:
+    """How many threads there were, if several."""
+    return f", {evaluation['jobs']} threads" if evaluation["jobs"] > 1 else ""
 
 
 def _exit_fields(evaluation: dict[str, Any]) -> list[tuple[str, str]]:

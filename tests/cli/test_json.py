@@ -101,6 +101,26 @@ def test_eval(cli: Any, event_model: Path, recordings: Path) -> None:
     assert value["synops_per_sample"] == sum(row["synops"] for row in value["populations"])
 
 
+def test_eval_in_threads_says_the_same(cli: Any, event_model: Path, recordings: Path) -> None:
+    one, three = (
+        check(cli("eval", event_model, recordings, "--jobs", jobs, "--json").out, "eval") for jobs in (1, 3)
+    )
+    assert (one.pop("jobs"), three.pop("jobs")) == (1, 3)
+    one.pop("ms_per_sample"), three.pop("ms_per_sample")
+    assert one == three
+
+
+def test_bench(cli: Any, event_model: Path, image_model: Path, recordings: Path) -> None:
+    value = check(cli("bench", event_model, recordings, "--seconds", 0, "--json").out, "bench")
+    evaluated = json.loads(cli("eval", event_model, recordings, "--json").out)
+    assert value["runs"] == value["samples"] == 2
+    assert value["synops_per_sample"] == sum(row["synops"] for row in value["populations"])
+    assert 2 * value["input_events_per_sample"] == 2 * evaluated["input_events_per_sample"]
+    dense = check(cli("bench", image_model, "--seconds", 0, "--json").out, "bench")
+    assert dense["samples_from"] == "random"
+    assert dense["input_events_per_sample"] <= 24
+
+
 def test_stream(cli: Any, event_model: Path, recordings: Path) -> None:
     lines = cli("stream", event_model, recordings, "--speed", "10", "--json").out.splitlines(keepends=True)
     results = [check(line, "stream: result") for line in lines[:-1]]

@@ -30,7 +30,8 @@ def commands(
         "convert": ["convert", network, "-o", out, "--calibration", images],
         "inspect": ["inspect", event_model],
         "run": ["run", image_model, images],
-        "eval": ["eval", image_model, images, "--original", network],
+        "eval": ["eval", image_model, images, "--original", network, "--jobs", "2"],
+        "bench": ["bench", image_model, images, "--seconds", "0"],
         "stream": ["stream", event_model, recordings, "--speed", "max", "--port", "emulated"],
         "events": ["events", recordings / "left"],
     }
@@ -55,7 +56,7 @@ def on_terminal(command: list[Any], **environment: str) -> bytes:
     return shown
 
 
-@pytest.mark.parametrize("verb", ["check", "convert", "inspect", "run", "eval", "stream", "events"])
+@pytest.mark.parametrize("verb", ["check", "convert", "inspect", "run", "eval", "bench", "stream", "events"])
 def test_piped_text_fits_80_columns(cli: Any, commands: dict[str, list[Any]], verb: str) -> None:
     outcome = cli(*commands[verb])
     assert outcome.code == 0, outcome.err

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from edgespike import DataError, EdgespikeError, InferenceSession, ModelError, UsageError
+from edgespike import DataError, EdgespikeError, InferenceSession, ModelError, UsageError, _core
+from edgespike.benchmark import classify, prepare
 from edgespike.graph import (
     Accumulator,
     Activation,
@@ -313,3 +315,44 @@ def test_a_failed_write_leaves_nothing(tmp_path: Path) -> None:
     with pytest.raises(EdgespikeError, match="cannot write"):
         write_model(image_graph(), tmp_path / "no" / "model.esg")
     assert list(tmp_path.iterdir()) == []
+
+
+# ---- several at once ----------------------------------------------------------
+
+
+def test_a_prepared_sample_gives_the_same_scores() -> None:
+    session = InferenceSession(image_graph())
+    network = _core.Network(_core.Model(session.model))
+    batch = np.random.default_rng(0).integers(-2, 6, (5, *session.get_inputs()[0].shape[1:]))
+    for sample, scores in zip(batch, session.scores(batch), strict=True):
+        assert np.array_equal(classify(network, prepare(session, sample)), scores)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_many_sessions_in_many_threads_give_the_same_bits(backend: str) -> None:
+    session = InferenceSession(image_graph(), backend)
+    batch = np.random.default_rng(1).integers(-2, 6, (40, *session.get_inputs()[0].shape[1:]))
+    expected = [session.scores(batch[:number]) for number in range(1, 41)]
+    sessions = [session.another() for _ in range(40)]
+    with ThreadPoolExecutor(16) as pool:
+        scores = list(pool.map(lambda n: sessions[n].scores(batch[: n + 1]), range(40)))
+    assert all(map(np.array_equal, scores, expected))
+    assert all(each.stats()["input_events"] <= session.stats()["input_events"] for each in sessions)
+
+
+def test_another_session_begins_anew_on_the_same_model() -> None:
+    session = InferenceSession(image_graph())
+    (name,) = (info.name for info in session.get_inputs())
+    session.run(None, {name: np.zeros((1, *session.get_inputs()[0].shape[1:]))})
+    other = session.another()
+    assert isinstance(session.backend, _core.Network) and isinstance(other.backend, _core.Network)
+    assert other.backend.model is session.backend.model
+    assert other.stats()["input_events"] == 0 < session.stats()["input_events"]
+
+
+def test_a_board_has_one_session() -> None:
+    with (
+        InferenceSession(image_graph(), "device", port="emulated") as session,
+        pytest.raises(UsageError, match="one session"),
+    ):
+        session.another()
