@@ -23,3 +23,39 @@ class Filter:
     @property
     def removed(self) -> dict[str, int]: ...
     def run(self, events: NDArray[Any]) -> NDArray[Any]: ...
+
+class Encode:
+    def __init__(
+        self,
+        *,
+        code: int,
+        columns: int,
+        period: int,
+        most: int = 0,
+        threshold: int = 0,
+        low: int = 0,
+        high: int = 0,
+        steps: int = 0,
+        units: int = 0,
+        width: int = 0,
+    ) -> None: ...
+    def reset(self) -> None: ...
+    def run(self, samples: NDArray[Any], times: NDArray[Any]) -> NDArray[Any]: ...
+
+class Slide:
+    def __init__(
+        self,
+        *,
+        columns: int,
+        length: int,
+        hop: int,
+        width: int,
+        channels: int,
+        position_stride: int,
+        column_stride: int,
+        threshold: NDArray[Any],
+        first_level: int,
+        initial: NDArray[Any],
+    ) -> None: ...
+    def reset(self) -> None: ...
+    def run(self, samples: NDArray[Any], times: NDArray[Any]) -> list[tuple[int, NDArray[Any]]]: ...

@@ -436,6 +436,14 @@ class InferenceSession:
         self._time_us = time_us
         return results
 
+    def read(self) -> Result:
+        """What the network says now, by the ticks that are closed; changes nothing.
+
+        For networks without windows, such as one on a sliding window of samples
+        (:class:`edgespike.encoders.WindowEncoder`).
+        """
+        return self._result(closed=False)
+
     def finish(self) -> Result:
         """End the sample; reset before the next one."""
         self.backend.finish()

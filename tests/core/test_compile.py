@@ -88,6 +88,7 @@ def test_the_public_headers_are_cplusplus(tmp_path: Path, need: Need) -> None:
     program = tmp_path / "program.cpp"
     program.write_text(
         '#include "edgespike.h"\n#include "es_device.h"\n#include "sensor/es_filter.h"\n'
+        '#include "sensor/es_encode.h"\n#include "sensor/es_window.h"\n'
         "int main() { return es_error_message(0)[0] == 0; }\n"
     )
     run("g++", "-std=c++11", "-Wall", "-Wextra", "-Werror", f"-I{CORE}", "-fsyntax-only", program)
