@@ -2,7 +2,7 @@
 
     python tools/fault_matrix.py emulated --seeds 1000
     python tools/fault_matrix.py qemu --seeds 50
-    python tools/fault_matrix.py pty --seeds 20 --case "two hosts" --first 7
+    python tools/fault_matrix.py pty --seeds 20 --case "two hosts at once" --first 7
 
 Needs a source checkout: the faults are those of tests/link. A run completes, with the bits of the offline
 network where the stream is lossless, or it reports what is wrong; else it is a failure, named by its seed.
@@ -23,13 +23,14 @@ from rich.table import Table
 TESTS = Path(__file__).resolve().parents[1] / "tests"
 sys.path[:0] = [str(TESTS), str(TESTS / "link")]
 
-from fault_cases import CASES, Bench, EmulatedBench, PtyBench, QemuBench, run  # noqa: E402
+from benches import Bench, EmulatedBench, PtyBench, QemuBench  # noqa: E402
+from fault_cases import CASES, run  # noqa: E402
 
 
 def main() -> int:
     """Prints a table; returns 1 if a run failed."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("port", help="emulated, pty, qemu or qemu:BOARD")
+    parser.add_argument("port", help="emulated; pty; qemu or qemu:BOARD, a board of Arm's MPS family")
     parser.add_argument("--seeds", type=int, default=60)
     parser.add_argument("--first", type=int, default=0)
     parser.add_argument("--case", choices=CASES, action="append")

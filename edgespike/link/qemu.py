@@ -9,6 +9,7 @@ import socket
 import subprocess
 import tempfile
 import weakref
+from collections.abc import Sequence
 from pathlib import Path
 
 from edgespike.errors import DeviceError
@@ -80,11 +81,11 @@ def open_qemu(choice: str | None = None) -> QemuTransport:
 
 
 class QemuTransport(SocketTransport):
-    """The UART of an emulated board. Closing it ends QEMU."""
+    """The UART of an emulated board. Closing it ends QEMU. ``more``: arguments for QEMU, beside the usual."""
 
     patience = 30.0
 
-    def __init__(self, program: str, board: str, firmware: Path) -> None:
+    def __init__(self, program: str, board: str, firmware: Path, more: Sequence[str] = ()) -> None:
         ours, theirs = socket.socketpair()
         lifeline, our_lifeline = os.pipe()
         self._board = board
@@ -92,7 +93,15 @@ class QemuTransport(SocketTransport):
         arguments = [program, "-M", board, "-kernel", str(firmware), "-display", "none", "-monitor", "none"]
         # A multiplexed line has a buffer, which doubles the speed. Its escape character, which
         # would take a byte away, is set to what no byte is.
-        arguments += ["-chardev", "socket,id=uart,fd=0,mux=on", "-serial", "chardev:uart", "-echr", "256"]
+        arguments += [
+            "-chardev",
+            "socket,id=uart,fd=0,mux=on",
+            "-serial",
+            "chardev:uart",
+            "-echr",
+            "256",
+            *more,
+        ]
         self._process = subprocess.Popen(
             ["sh", "-c", _LAUNCHER, "sh", *arguments],
             stdin=theirs.fileno(),

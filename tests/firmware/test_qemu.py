@@ -13,10 +13,10 @@ from typing import Any
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from offline import scores_of
 from random_graphs import random_events, random_graph
 
 import edgespike
-from edgespike import _core
 from edgespike.errors import DeviceError, ModelError
 from edgespike.graph import CORE_EVENT
 from edgespike.link import DeviceClient, Mode, connect
@@ -47,18 +47,6 @@ def stream(client: DeviceClient, mode: Mode, events: NDArray[Any]) -> list[list[
     return [result.scores.tolist() for result in results]
 
 
-def offline(model: bytes, events: NDArray[Any]) -> list[list[int]]:
-    network = _core.Network(_core.Model(model))
-    scores = []
-    while len(events):
-        used, closed = network.push(events)
-        events = events[used:]
-        if closed:
-            scores.append(network.output().tolist())
-    network.finish()
-    return [*scores, network.output().tolist()]
-
-
 @pytest.mark.parametrize(
     "kind", [{"counts": True}, {"counts": False}, {"spiking": True}], ids=["counts", "levels", "spiking"]
 )
@@ -71,7 +59,7 @@ def test_streams_give_the_offline_bits(elf: Path, kind: dict[str, bool]) -> None
         model = encode_model(graph)
         client.upload(model)
         for mode in Mode:
-            assert stream(client, mode, events) == offline(model, events)
+            assert stream(client, mode, events) == scores_of(model, events)
     assert client.statistics().bad_crc == 0
     client.close()
 

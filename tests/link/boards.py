@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgespike import _core
 from edgespike._link import EmulatedBoard, FrameReader, encode_frame
 from edgespike.graph import (
     CORE_EVENT,
@@ -74,19 +73,6 @@ def image_events(seed: int) -> NDArray[Any]:
     events["y"], events["x"] = np.divmod(rng.choice(784, 200, replace=False), 28)
     events["value"] = rng.integers(1, 256, 200)
     return events
-
-
-def scores_of(model: bytes, events: NDArray[Any]) -> list[list[int]]:
-    """What the core gives for the windows of a sample, and for its end."""
-    network = _core.Network(_core.Model(model))
-    scores = []
-    while len(events):
-        used, closed = network.push(events)
-        events = events[used:]
-        if closed:
-            scores.append(network.output().tolist())
-    network.finish()
-    return [*scores, network.output().tolist()]
 
 
 class RawBoard:

@@ -15,166 +15,39 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from random import Random
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
-from boards import COUNTING, IMAGE, scores_of, sensor_events
+from benches import IMPOSSIBLE_BAUD, NEW_BAUD, OTHER_BAUD, Bench, EmulatedBench
+from boards import COUNTING, IMAGE, sensor_events
 from faults import (
     ByteHarm,
-    Clock,
     Delay,
-    FaultyPipe,
+    DullLine,
     FrameHarm,
     Garbage,
-    Generator,
-    Harm,
     Incident,
+    Interruption,
     OtherHost,
-    RealClock,
     Together,
+    Uploads,
 )
+from faulty_pipe import FaultyPipe, Generator, Harm
 from numpy.typing import NDArray
-from peers import pseudo_terminal, running, serve_board
+from offline import scores_of
 from random_graphs import random_events, random_graph
 
 from edgespike import _core
-from edgespike._link import EmulatedBoard, encode_frame, pack_events
+from edgespike._link import encode_frame, pack_events
 from edgespike.errors import DeviceError
-from edgespike.link import DeviceClient, Mode, Reason, Transport, open_transport
+from edgespike.link import DeviceClient, Mode, Reason
 from edgespike.link.messages import FrameType
-from edgespike.link.transports import EmulatedTransport
 from edgespike.modelfile import encode_model
 
 SAMPLES = 3
 TASKS = 30  # that a run chooses from
 TRAFFIC = 9000  # bytes that a client sends in a run, about
-
-
-# ---- boards ------------------------------------------------------------------------
-
-
-class Bench(Protocol):
-    """A board that can be reset and reached again and again. ``retry``, ``timeout``: seconds for clients."""
-
-    clock: Clock
-    retry: float
-    timeout: float
-    longest_run: float
-    sizes: tuple[int, int]  # bytes kept for a model, and for an arena
-
-    def open(self) -> Transport: ...
-    def reset(self) -> None: ...
-    def close(self) -> None: ...
-
-
-class EmulatedBench:
-    """The emulated board, in time that passes only when someone waits."""
-
-    retry, timeout, longest_run = 0.25, 15.0, 5000.0
-    sizes = (1 << 16, 1 << 18)
-
-    def __init__(self, rng: Generator) -> None:
-        self.clock = Clock()
-        payload = int(rng.choice([128, 256, 1024]))
-        ring = int(rng.choice([2048, 4096, 16384]))
-        self._board = EmulatedBoard(
-            model_capacity=self.sizes[0], arena_capacity=self.sizes[1], max_payload=payload, ring_size=ring
-        )
-        self._lives = 0
-
-    def open(self) -> Transport:
-        bench = self
-
-        class InTime(EmulatedTransport):
-            def read(self, timeout: float) -> bytes:
-                bench._board.set_clock(int(bench.clock() * 1e6) & 0xFFFFFFFF)
-                return super().read(0.0)
-
-        return InTime(self._board)
-
-    def reset(self) -> None:
-        self._board.reboot()
-
-    def close(self) -> None:
-        pass
-
-
-class PtyBench:
-    """The emulated board behind a pseudo terminal, in another thread."""
-
-    retry, timeout, longest_run = 0.05, 1.5, 60.0
-    sizes = EmulatedBench.sizes
-
-    def __init__(self, rng: Generator) -> None:
-        self.clock = RealClock()
-        self._board = EmulatedBoard(model_capacity=self.sizes[0], arena_capacity=self.sizes[1])
-        self._reset = False
-        self._context = self._serve()
-        self._name = next(self._context)
-
-    def _serve(self) -> Iterator[str]:
-        with pseudo_terminal() as (handle, name):
-            serve = serve_board(handle, self._board)
-
-            def work() -> bool:
-                if self._reset:
-                    self._reset = False
-                    self._board.reboot()
-                return serve()
-
-            with running(work):
-                yield name
-
-    def open(self) -> Transport:
-        return open_transport(self._name)
-
-    def reset(self) -> None:
-        self._reset = True
-
-    def close(self) -> None:
-        for _ in self._context:
-            pass
-
-
-class QemuBench:
-    """The firmware on QEMU; a reset takes its power away, so its boot epoch may be what it was."""
-
-    retry, timeout, longest_run = 0.05, 1.5, 60.0
-    sizes = (1 << 16, 1 << 18)
-
-    def __init__(self, port: str) -> None:
-        self.clock = RealClock()
-        self._port = port
-        self._transport = open_transport(port)
-
-    def open(self) -> Transport:
-        bench = self
-
-        class Line:
-            """The UART, whatever QEMU is behind it."""
-
-            name, patience, baud = bench._port, 5.0, None
-
-            def write(self, data: bytes) -> None:
-                bench._transport.write(data)
-
-            def read(self, timeout: float) -> bytes:
-                return bench._transport.read(timeout)
-
-            def set_baud(self, baud: int) -> None:
-                bench._transport.set_baud(baud)
-
-            def close(self) -> None:
-                pass
-
-        return Line()
-
-    def reset(self) -> None:
-        self._transport.close()
-        self._transport = open_transport(self._port)
-
-    def close(self) -> None:
-        self._transport.close()
+LONGEST_CUT = 600  # bytes: more requests than a client sends before it gives up
 
 
 # ---- networks and samples ------------------------------------------------------------
@@ -224,10 +97,6 @@ class Setting:
     def retry(self) -> float:
         return self.bench.retry
 
-    def seconds(self, most: float) -> float:
-        """Up to so many time-outs of the client."""
-        return float(self.rng.random() * most) * self.bench.timeout
-
 
 class HostDies(Exception):
     """The program with the client ends in the midst of what it does."""
@@ -241,27 +110,26 @@ def frames_of(*kinds: str) -> Callable[[Setting], Harm]:
     return lambda setting: FrameHarm(setting.rng, list(kinds), float(setting.rng.choice([0.02, 0.1])))
 
 
-def board_resets(setting: Setting) -> Harm:
+def board_reset(setting: Setting) -> Harm:
     return Incident(setting.rng, TRAFFIC, lambda pipe: setting.bench.reset())
 
 
+def for_a_while(setting: Setting, what: str) -> Incident:
+    """The line is ``cut``, or the host ``deaf``, up to longer than the client waits."""
+
+    def become(value: bool) -> Callable[[FaultyPipe], None]:
+        return lambda pipe: setattr(pipe, what, value)
+
+    length = int(setting.rng.integers(1, LONGEST_CUT))
+    return Incident(setting.rng, TRAFFIC, become(True), become(False), length)
+
+
 def cable_cut(setting: Setting) -> Harm:
-    """Bytes are lost for a while, up to longer than the client waits."""
-
-    def cut(pipe: FaultyPipe) -> None:
-        pipe.cut = True
-
-    def mend(pipe: FaultyPipe) -> None:
-        pipe.cut = False
-
-    return Incident(setting.rng, TRAFFIC, cut, mend, setting.seconds(1.3))
+    return for_a_while(setting, "cut")
 
 
-def cable_gone(setting: Setting) -> Harm:
-    def pull(pipe: FaultyPipe) -> None:
-        pipe.gone = True
-
-    return Incident(setting.rng, TRAFFIC, pull)
+def cable_pulled(setting: Setting) -> Harm:
+    return Incident(setting.rng, TRAFFIC, lambda pipe: setting.bench.pull())
 
 
 def host_dies(setting: Setting) -> Harm:
@@ -273,10 +141,7 @@ def host_dies(setting: Setting) -> Harm:
 
 
 def host_stops_reading(setting: Setting) -> Harm:
-    def stop(pipe: FaultyPipe) -> None:
-        pipe.deaf_until = pipe.clock() + setting.seconds(1.2)
-
-    return Together([Incident(setting.rng, TRAFFIC, stop) for _ in range(3)])
+    return Together([for_a_while(setting, "deaf") for _ in range(3)])
 
 
 def two_hosts(setting: Setting) -> Harm:
@@ -288,38 +153,42 @@ def everything(setting: Setting) -> Harm:
     kinds = ["flip", "drop", "duplicate", "insert", "half"]
     harms: list[Harm] = [ByteHarm(rng, kinds, 3000), FrameHarm(rng, ["drop", "duplicate", "reorder"], 0.05)]
     harms.append(Delay(rng, 2 * setting.retry))
-    incident = [board_resets, cable_cut, cable_gone, host_dies, host_stops_reading, two_hosts]
+    incident = [board_reset, cable_cut, cable_pulled, host_dies, host_stops_reading, two_hosts]
     return Together([*harms, incident[int(rng.integers(0, len(incident)))](setting)])
 
 
+EVERY_CHUNK = "upload interrupted at every chunk"
 CASES: dict[str, Callable[[Setting], Harm]] = {
     "nothing": lambda setting: Harm(setting.rng),
     "drop": bytes_of("drop"),
     "flip": bytes_of("flip"),
     "duplicate": bytes_of("duplicate"),
-    "half frames": bytes_of("half"),
-    "frames drop": frames_of("drop"),
-    "frames again": frames_of("duplicate"),
-    "reorder": frames_of("reorder"),
     "delay": lambda setting: Delay(setting.rng, setting.retry * float(setting.rng.choice([0.5, 2, 8]))),
-    "garbage first": lambda setting: Garbage(setting.rng),
-    "baud refused": lambda setting: Harm(setting.rng),
-    "baud fails": lambda setting: Harm(setting.rng),
-    "board resets": board_resets,
-    "cable cut": cable_cut,
-    "cable gone": cable_gone,
-    "host dies": host_dies,
+    "reorder": frames_of("reorder"),
+    "garbage before HELLO": lambda setting: Garbage(setting.rng),
+    "half frames": bytes_of("half"),
+    "baud change refused": lambda setting: Harm(setting.rng),
+    "board reset": board_reset,
+    "cable pulled and put back": cable_pulled,
+    EVERY_CHUNK: lambda setting: Harm(setting.rng),
+    "two hosts at once": two_hosts,
     "host stops reading": host_stops_reading,
-    "two hosts": two_hosts,
+    "frames dropped": frames_of("drop"),
+    "frames duplicated": frames_of("duplicate"),
+    "baud changed": lambda setting: Harm(setting.rng),
+    "baud change fails": lambda setting: DullLine(setting.rng, OTHER_BAUD),
+    "cable cut for a while": cable_cut,
+    "host dies": host_dies,
     "everything": everything,
 }
-# What a case may report, beside a line that is too bad to be used. "nothing" must complete.
+# What a case may report, beside a line that is too bad to be used. QUIET ones must complete.
 TOO_BAD = {"silent", "stalled", "not-a-board"}
+QUIET = {"nothing", "baud change refused", "baud changed", "baud change fails", EVERY_CHUNK}
 REPORTS = {
-    "board resets": {"restarted", "taken", "no-model"},
-    "cable gone": {"vanished"},
+    "board reset": {"restarted", "taken", "no-model"},
+    "cable pulled and put back": {"vanished"},
     "reorder": {"taken"},
-    "two hosts": {"taken", "upload", "no-model"},
+    "two hosts at once": {"taken", "upload", "no-model"},
     "everything": {"restarted", "taken", "no-model", "vanished", "upload"},
 }
 
@@ -384,6 +253,8 @@ def run(case: str, seed: int, bench: Bench) -> Outcome:
     reported = None
     lost = 0
     try:
+        if case == EVERY_CHUNK:
+            interrupt_uploads(setting)
         try:
             lost = go_through(case, bench, harm, task, mode)
         except HostDies:
@@ -392,8 +263,11 @@ def run(case: str, seed: int, bench: Bench) -> Outcome:
         reported = error.code
         assert error.hint, error.message
         allowed = REPORTS.get(case, set()) | TOO_BAD
-        assert case != "nothing" and reported in allowed, f"reported {reported}: {error.message}"
-    go_through("nothing", bench, Harm(rng), task, Mode.LOSSLESS)  # the board is none the worse
+        assert case not in QUIET and reported in allowed, f"reported {reported}: {error.message}"
+    try:
+        go_through("nothing", bench, Harm(rng), task, Mode.LOSSLESS)
+    except DeviceError as error:
+        raise AssertionError(f"the board is the worse for it: {error.message}") from error
     return Outcome(reported, lost)
 
 
@@ -405,7 +279,7 @@ def client_of(bench: Bench, harm: Harm) -> Iterator[DeviceClient]:
     try:
         yield client
     finally:
-        pipe.close()
+        client.close()  # with the baud that the line had
 
 
 def go_through(case: str, bench: Bench, harm: Harm, task: Task, mode: Mode | None) -> int:
@@ -413,7 +287,7 @@ def go_through(case: str, bench: Bench, harm: Harm, task: Task, mode: Mode | Non
     with client_of(bench, harm) as client:
         client.hello()
         if case.startswith("baud"):
-            change_baud(case, client)
+            change_baud(case, client, bench)
         client.upload(task.model)
         if mode is None:
             check_backend(client, task)
@@ -455,21 +329,51 @@ def send(client: DeviceClient, events: NDArray[Any], mode: Mode, results: list[A
         raise
 
 
-def change_baud(case: str, client: DeviceClient) -> None:
-    """Asks for what the board or the line cannot do. The line stays as it is."""
-    transport = client._connection.transport
-    if transport.baud is None:
-        return
-    if case == "baud fails" and isinstance(transport, FaultyPipe):
-        inner, before = transport.inner, transport.baud
-        inner.set_baud(before)
-        transport.set_baud = lambda baud: inner.set_baud(before if baud == before else baud + 1)  # type: ignore[method-assign]
+def change_baud(case: str, client: DeviceClient, bench: Bench) -> None:
+    """Asks for another baud; where the board or the line cannot do it, both stay as they are."""
+    before = bench.board_baud()
     try:
-        client.change_baud(9_000_000 if case == "baud refused" else 1_500_000)
+        client.change_baud(IMPOSSIBLE_BAUD if case == "baud change refused" else NEW_BAUD)
     except DeviceError as error:
-        assert error.code == "baud", error.message
+        assert error.code == "baud" and case != "baud changed", error.message
+        assert bench.board_baud() == before
     else:
-        raise AssertionError("a baud that cannot be was taken")
+        assert case == "baud changed", "a baud that cannot be was taken"
+        assert abs(bench.board_baud() - NEW_BAUD) < NEW_BAUD // 50, "the board has another baud than it says"
+
+
+def interrupt_uploads(setting: Setting) -> None:
+    """For each frame of an upload: it is cut, a cause by seed; then another program uploads, and goes on from
+    there unless the board was reset. The model before is another one each time."""
+    rng, bench, model = setting.rng, setting.bench, setting.task.model
+    former = IMAGE if model == COUNTING else COUNTING
+    exact = isinstance(bench, EmulatedBench)  # else what was on the way may be lost
+
+    def die() -> None:
+        raise HostDies
+
+    frame = frames = 0
+    while frame == 0 or frame < frames:
+        with client_of(bench, Harm(rng)) as client:
+            client.upload(former)
+            piece = client.info.max_payload
+            frames = -(-len(model) // piece)
+        cause = (die, bench.pull, bench.reset)[int(rng.integers(0, 3))]
+        try:
+            with client_of(bench, Interruption(rng, frame, cause)) as client:
+                client.upload(model)
+        except HostDies:
+            pass
+        except DeviceError as error:
+            assert error.code == "vanished" and cause == bench.pull, error.message
+        harm = Uploads(rng)
+        with client_of(bench, harm) as client:
+            client.upload(model)
+            assert client.hello().model_crc == zlib.crc32(model)
+        if cause != bench.reset:
+            assert harm.offsets[0] == frame * piece if exact else harm.offsets[0] <= frame * piece
+            assert harm.offsets == sorted(set(harm.offsets)), "bytes are sent twice on a good line"
+        frame += 1
 
 
 # ---- judging -------------------------------------------------------------------------------

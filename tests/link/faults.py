@@ -1,192 +1,107 @@
-"""A byte pipe that does harm on the way, by seed.
-
-``FaultyPipe`` stands between a client and the transport of a board. What it does to bytes, and when
-a board is reset or a cable pulled, is a ``Harm``. With a ``Clock`` time passes only where the client
-waits, so that a run is the same every time and takes no time; else it passes as it does.
-"""
+"""What goes wrong between a host and a board: a Harm each, at byte positions that a seed chooses."""
 
 from __future__ import annotations
 
-import time
 from collections import deque
 from collections.abc import Callable
 
 import numpy as np
+from faulty_pipe import FROM_BOARD, TO_BOARD, FaultyPipe, Generator, Harm
 
-from edgespike.link import Transport
-from edgespike.link.transports import vanished
-
-Generator = np.random.Generator
-TO_BOARD, FROM_BOARD = True, False
+from edgespike._link import FrameReader
+from edgespike.link.messages import FrameType
 
 
-class Hang(AssertionError):
-    """A run that does not end."""
+def both_ways(rng: Generator) -> dict[bool, Generator]:
+    """A generator for each way: what happens on one does not depend on when bytes come on the other."""
+    return {way: np.random.default_rng(rng.integers(1 << 62)) for way in (TO_BOARD, FROM_BOARD)}
 
 
-class Clock:
-    """Seconds that pass only when someone waits."""
+class Places:
+    """Byte positions on one way at which something happens, about one in ``every``."""
 
-    def __init__(self) -> None:
-        self.now = 0.0
+    def __init__(self, rng: Generator, every: float) -> None:
+        self._rng = rng
+        self._every = every
+        self.left = self._gap()  # bytes before the next one
 
-    def __call__(self) -> float:
-        return self.now
+    def _gap(self) -> int:
+        return int(self._rng.exponential(self._every))
 
-    def wait(self, seconds: float) -> None:
-        self.now += max(seconds, 1e-4)
-
-    longest = 3600.0  # seconds until something may have come without anyone's doing
-
-
-class RealClock(Clock):
-    """The seconds that everyone has."""
-
-    def __call__(self) -> float:
-        return time.monotonic()
-
-    def wait(self, seconds: float) -> None:
-        time.sleep(min(max(seconds, 0.0), 0.002))
-
-    longest = 0.05
+    def pass_over(self, count: int) -> bool:
+        """Whether there was one in the next `count` bytes."""
+        self.left -= count
+        passed = self.left < 0
+        while self.left < 0:
+            self.left += 1 + self._gap()
+        return passed
 
 
-class Harm:
-    """Does none; the others change what they need. ``healed``: has none to do any more."""
+class ByteFaults:
+    """Faults of given kinds on one way: flip, drop, duplicate, insert, half."""
 
-    def __init__(self, rng: Generator) -> None:
-        self.rng = rng
+    LONGEST = 120
 
-    def change(self, data: bytes, direction: bool) -> bytes:
-        """What becomes of bytes on their way."""
+    def __init__(self, rng: Generator, kinds: list[str], every: float) -> None:
+        self._rng = rng
+        self._kinds = kinds
+        self._every = every
+        self._left = int(rng.exponential(every))  # bytes before the next fault
+        self._kind = ""  # of the fault under way, and how many bytes it still has
+        self._count = 0
+        self._past = b""
+
+    def change(self, data: bytes) -> bytes:
+        out = bytearray()
+        while data:
+            if self._kind:
+                data = self._go_on(data, out)
+                continue
+            piece, data = data[: self._left], data[self._left :]
+            self._left -= len(piece)
+            self._past = (self._past + piece)[-self.LONGEST :]
+            out += piece
+            if self._left == 0:
+                self._begin(out)
+        return bytes(out)
+
+    def _begin(self, out: bytearray) -> None:
+        rng = self._rng
+        kind = self._kinds[int(rng.integers(0, len(self._kinds)))]
+        length = int(rng.choice([1, 2, 5, 40, self.LONGEST]))
+        self._left = 1 + int(rng.exponential(self._every))
+        if kind == "duplicate":
+            out += self._past[-length:]
+        elif kind == "insert":
+            out += rng.bytes(length)
+        else:
+            self._kind = kind
+            self._count = length // 4 + 1 if kind == "flip" else length
+
+    def _go_on(self, data: bytes, out: bytearray) -> bytes:
+        """Harm the first of `data`; returns the rest."""
+        if self._kind == "half":  # the rest of a frame, and its end
+            end = data.find(0) + 1
+            self._kind = "" if end else "half"
+            return data[end:] if end else b""
+        piece, data = data[: self._count], data[self._count :]
+        if self._kind == "flip":
+            out += bytes(byte ^ int(self._rng.integers(1, 256)) for byte in piece)
+        self._count -= len(piece)
+        if self._count == 0:
+            self._kind = ""
         return data
-
-    def hold(self, direction: bool) -> float:
-        """Seconds that these bytes are late, and all behind them."""
-        return 0.0
-
-    def happen(self, pipe: FaultyPipe) -> None:
-        """What happens now; called again and again."""
-
-
-class FaultyPipe:
-    """A transport with a Harm. ``written``: bytes that the client sent so far.
-
-    ``cut``: bytes are lost both ways. ``gone``: reading and writing raise, as on a pulled USB cable.
-    ``deaf_until``: the client reads nothing until then, and its machine keeps ``DEAF_BYTES``.
-    """
-
-    DEAF_BYTES = 4096
-
-    def __init__(self, inner: Transport, harm: Harm, clock: Clock, limit: float) -> None:
-        self.inner = inner
-        self.harm = harm
-        self.clock = clock
-        self.name = inner.name
-        self.patience = min(inner.patience, 3.0)
-        self.written = 0
-        self.cut = self.gone = False
-        self.deaf_until = 0.0
-        self._limit = clock() + limit
-        self._turns = 0
-        self._ways: dict[bool, deque[tuple[float, bytes]]] = {TO_BOARD: deque(), FROM_BOARD: deque()}
-
-    @property
-    def baud(self) -> int | None:
-        return self.inner.baud
-
-    def set_baud(self, baud: int) -> None:
-        self.inner.set_baud(baud)
-
-    def write(self, data: bytes) -> None:
-        self._turn()
-        self.written += len(data)
-        self._put(data, TO_BOARD)
-        self._carry()
-
-    def read(self, timeout: float) -> bytes:
-        self._turn()
-        end = self.clock() + timeout
-        while True:
-            self._carry()
-            received = self._take_due(FROM_BOARD) if self.clock() >= self.deaf_until else b""
-            if received or self.clock() >= end:
-                return received
-            pause = self.deaf_until - self.clock() if self.clock() < self.deaf_until else self._until_due()
-            self.clock.wait(min(max(0.0, end - self.clock()), pause))
-
-    def close(self) -> None:
-        self.inner.close()
-
-    def _turn(self) -> None:
-        self._turns += 1
-        if self.clock() > self._limit or self._turns > 300_000:
-            raise Hang(f"no end after {self._turns} turns")
-        self.harm.happen(self)
-        if self.gone:
-            raise vanished(self.name, "the cable was pulled")
-
-    def _put(self, data: bytes, direction: bool) -> None:
-        data = b"" if self.cut else self.harm.change(data, direction)
-        if not data:
-            return
-        way = self._ways[direction]
-        due = self.clock() + self.harm.hold(direction)
-        way.append((max(due, way[-1][0] if way else 0.0), data))
-
-    def _carry(self) -> None:
-        """Give the board what is due, and take what it sends."""
-        data = self._take_due(TO_BOARD)
-        if data:
-            self.inner.write(data)
-        self._put(self.inner.read(0.0), FROM_BOARD)
-        if self.clock() < self.deaf_until:
-            way = self._ways[FROM_BOARD]
-            while sum(len(piece) for _, piece in way) > self.DEAF_BYTES:
-                way.pop()
-
-    def _take_due(self, direction: bool) -> bytes:
-        way = self._ways[direction]
-        pieces = []
-        while way and way[0][0] <= self.clock():
-            pieces.append(way.popleft()[1])
-        return b"".join(pieces)
-
-    def _until_due(self) -> float:
-        """Seconds until something comes; at most some, for a board that works by itself."""
-        times = [way[0][0] - self.clock() for way in self._ways.values() if way]
-        return max(0.0, min([*times, self.clock.longest]))
-
-
-# ---- harm to bytes and frames -----------------------------------------------------
 
 
 class ByteHarm(Harm):
-    """About one in ``every`` bytes begins a fault of a kind: flip, drop, duplicate, insert, half."""
+    """About one in ``every`` bytes begins a fault of a kind (see ByteFaults)."""
 
     def __init__(self, rng: Generator, kinds: list[str], every: float) -> None:
         super().__init__(rng)
-        self.kinds = kinds
-        self.every = every
+        self._ways = {way: ByteFaults(own, kinds, every) for way, own in both_ways(rng).items()}
 
     def change(self, data: bytes, direction: bool) -> bytes:
-        changed = bytearray(data)
-        for _ in range(self.rng.poisson(len(data) / self.every)):
-            at = int(self.rng.integers(0, max(1, len(changed))))
-            length = int(self.rng.choice([1, 2, 5, 40, 300]))
-            kind = self.kinds[int(self.rng.integers(0, len(self.kinds)))]
-            if kind == "flip":
-                for place in range(at, min(len(changed), at + length // 4 + 1)):
-                    changed[place] ^= int(self.rng.integers(1, 256))
-            elif kind == "drop":
-                del changed[at : at + length]
-            elif kind == "duplicate":
-                changed[at:at] = changed[at : at + length]
-            elif kind == "insert":
-                changed[at:at] = self.rng.bytes(length)
-            else:
-                del changed[at : changed.find(0, at) + 1 or len(changed)]  # the rest of a frame, and its end
-        return bytes(changed)
+        return self._ways[direction].change(data)
 
 
 class FrameHarm(Harm):
@@ -196,22 +111,24 @@ class FrameHarm(Harm):
         super().__init__(rng)
         self.kinds = kinds
         self.share = share
+        self._rngs = both_ways(rng)
         self._part = {TO_BOARD: b"", FROM_BOARD: b""}
         self._overtaken: dict[bool, list[tuple[int, bytes]]] = {TO_BOARD: [], FROM_BOARD: []}
 
     def change(self, data: bytes, direction: bool) -> bytes:
         *frames, self._part[direction] = (self._part[direction] + data).split(b"\0")
+        rng = self._rngs[direction]
         out = []
         for frame in frames:
-            kind = self.kinds[int(self.rng.integers(0, len(self.kinds)))]
+            kind = self.kinds[int(rng.integers(0, len(self.kinds)))]
             late = [(left - 1, other) for left, other in self._overtaken[direction]]
-            if not frame or self.rng.random() > self.share:
+            if not frame or rng.random() > self.share:
                 out.append(frame)
             elif kind == "duplicate":
                 out += [frame, frame]
-                late.append((int(self.rng.integers(1, 30)), frame))
+                late.append((int(rng.integers(1, 30)), frame))
             elif kind == "reorder":
-                late.append((int(self.rng.integers(1, 6)), frame))
+                late.append((int(rng.integers(1, 6)), frame))
             out += [other for left, other in late if left <= 0]
             self._overtaken[direction] = [(left, other) for left, other in late if left > 0]
         return b"".join(frame + b"\0" for frame in out)
@@ -223,9 +140,12 @@ class Delay(Harm):
     def __init__(self, rng: Generator, longest: float) -> None:
         super().__init__(rng)
         self.longest = longest
+        self._rngs = both_ways(rng)
+        self._places = {way: Places(own, 1500.0) for way, own in self._rngs.items()}
 
-    def hold(self, direction: bool) -> float:
-        return float(self.rng.random() ** 3 * self.longest) if self.rng.random() < 0.2 else 0.0
+    def hold(self, count: int, direction: bool) -> float:
+        late = self._places[direction].pass_over(count)
+        return float(self._rngs[direction].random() ** 3 * self.longest) if late else 0.0
 
 
 class Garbage(Harm):
@@ -233,19 +153,18 @@ class Garbage(Harm):
 
     def __init__(self, rng: Generator) -> None:
         super().__init__(rng)
-        self.due = {TO_BOARD, FROM_BOARD}
+        self._due = both_ways(rng)
 
     def change(self, data: bytes, direction: bool) -> bytes:
-        if direction not in self.due:
+        rng = self._due.pop(direction, None)
+        if rng is None:
             return data
-        self.due.discard(direction)
-        noise = self.rng.bytes(int(self.rng.integers(0, 3000)))
-        text = b"\r\nBooting...\r\nlogin: " * int(self.rng.integers(0, 30))
-        return noise + text + data
+        text = b"\r\nBooting...\r\nlogin: " * int(rng.integers(0, 30))
+        return rng.bytes(int(rng.integers(0, 3000))) + text + data
 
 
 class Incident(Harm):
-    """Something happens once, when the client has sent so many bytes; and ends ``seconds`` later."""
+    """Something happens once, when the client has sent so many bytes; and ends ``length`` bytes later."""
 
     def __init__(
         self,
@@ -253,24 +172,72 @@ class Incident(Harm):
         within: int,
         begin: Callable[[FaultyPipe], None],
         end: Callable[[FaultyPipe], None] | None = None,
-        seconds: float = 0.0,
+        length: int = 0,
     ) -> None:
         super().__init__(rng)
         self.at = int(rng.integers(0, within))
         self.begin: Callable[[FaultyPipe], None] | None = begin
         self.end = end
-        self.seconds = seconds
-        self._ends_at = 0.0
+        self.length = length
 
     def happen(self, pipe: FaultyPipe) -> None:
         if self.begin is not None:
             if pipe.written >= self.at:
                 begin, self.begin = self.begin, None
-                self._ends_at = pipe.clock() + self.seconds
                 begin(pipe)
-        elif self.end is not None and pipe.clock() >= self._ends_at:
+        elif self.end is not None and pipe.written >= self.at + self.length:
             end, self.end = self.end, None
             end(pipe)
+
+
+class Uploads(Harm):
+    """Notes the offsets of what is uploaded."""
+
+    def __init__(self, rng: Generator) -> None:
+        super().__init__(rng)
+        self.offsets: list[int] = []
+        self._reader = FrameReader()
+
+    def change(self, data: bytes, direction: bool) -> bytes:
+        frames = self._reader.feed(data) if direction == TO_BOARD else []
+        self.offsets += [word for type, _, _, _, word, _ in frames if type == FrameType.MODEL_DATA]
+        return data
+
+
+class Interruption(Uploads):
+    """Something happens once, within a frame of an upload, counted from 0: only a part of it goes out."""
+
+    def __init__(self, rng: Generator, frame: int, happens: Callable[[], None]) -> None:
+        super().__init__(rng)
+        self.frame = frame
+        self.happens: Callable[[], None] | None = happens
+
+    def change(self, data: bytes, direction: bool) -> bytes:
+        data = super().change(data, direction)
+        cut = direction == TO_BOARD and self._is_due()
+        return data[: int(self.rng.integers(0, len(data) - 1))] if cut else data  # never all but the zero
+
+    def _is_due(self) -> bool:
+        return self.happens is not None and len(self.offsets) > self.frame
+
+    def happen(self, pipe: FaultyPipe) -> None:
+        if self._is_due():
+            happens, self.happens = self.happens, None
+            assert happens is not None
+            happens()
+
+
+class DullLine(Harm):
+    """A line that one baud alone goes through: this end takes another when it is set to one."""
+
+    def __init__(self, rng: Generator, other: int) -> None:
+        super().__init__(rng)
+        self.other = other
+        self.first = True
+
+    def rate(self, baud: int) -> int:
+        self.first, first = False, self.first
+        return self.other if first else baud
 
 
 class Together(Harm):
@@ -285,8 +252,8 @@ class Together(Harm):
             data = harm.change(data, direction)
         return data
 
-    def hold(self, direction: bool) -> float:
-        return max(harm.hold(direction) for harm in self.harms)
+    def hold(self, count: int, direction: bool) -> float:
+        return max(harm.hold(count, direction) for harm in self.harms)
 
     def happen(self, pipe: FaultyPipe) -> None:
         for harm in self.harms:
@@ -303,14 +270,17 @@ class OtherHost(Harm):
         self.takes = rng.random() < 0.5  # each byte goes to one program only, as on a port without lock
         self.cuts_in = rng.random() < 0.3
         self._written = 0
+        self._rngs = both_ways(rng)
+        self._taken = ByteFaults(self._rngs[FROM_BOARD], ["drop"], 400.0)
 
     def change(self, data: bytes, direction: bool) -> bytes:
         if direction == FROM_BOARD:
-            return b"" if self.takes and self.frames and self.rng.random() < 0.3 else data
+            return self._taken.change(data) if self.takes and self.frames else data
+        rng = self._rngs[TO_BOARD]
         self._written += len(data)
         if self._written < self.at or not self.frames:
             return data
-        count = min(len(self.frames), int(self.rng.integers(0, 4)))
+        count = min(len(self.frames), int(rng.integers(0, 4)))
         theirs = b"".join(self.frames.popleft() for _ in range(count))
-        cut = int(self.rng.integers(0, len(data) + 1)) if self.cuts_in and data else len(data)
+        cut = int(rng.integers(0, len(data) + 1)) if self.cuts_in and data else len(data)
         return data[:cut] + theirs + data[cut:]

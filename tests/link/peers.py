@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import pty
+import select
 import socket
 import threading
 import time
@@ -126,14 +127,20 @@ def running(work: Callable[[], bool]) -> Iterator[None]:
         thread.join(5)
 
 
-@contextlib.contextmanager
-def pseudo_terminal() -> Iterator[tuple[int, str]]:
-    """The handle of one end, and the name of the other: a serial port for programs."""
+def open_terminal() -> tuple[int, int, str]:
+    """A pseudo terminal: handles of both ends, and the name of the other, a serial port for programs."""
     handle, other = pty.openpty()
     tty.setraw(other)
     os.set_blocking(handle, False)
+    return handle, other, os.ttyname(other)
+
+
+@contextlib.contextmanager
+def pseudo_terminal() -> Iterator[tuple[int, str]]:
+    """The handle of one end, and the name of the other."""
+    handle, other, name = open_terminal()
     try:
-        yield handle, os.ttyname(other)
+        yield handle, name
     finally:
         for open_handle in (handle, other):
             with contextlib.suppress(OSError):
@@ -149,6 +156,13 @@ def read_some(handle: int) -> bytes:
         return b""
 
 
+def write_all(handle: int, data: bytes) -> None:
+    """Send on a handle that does not block; what nobody makes room for is lost, as on a serial line."""
+    while data and select.select([], [handle], [], 0.05)[1]:
+        with contextlib.suppress(BlockingIOError):
+            data = data[os.write(handle, data) :]
+
+
 def serve_board(handle: int, board: EmulatedBoard) -> Callable[[], bool]:
     """Work that connects a board to a handle."""
     waiting = bytearray()
@@ -156,10 +170,7 @@ def serve_board(handle: int, board: EmulatedBoard) -> Callable[[], bool]:
     def work() -> bool:
         waiting.extend(read_some(handle))
         del waiting[: board.write(bytes(waiting))]
-        data = board.read()
-        while data:
-            with contextlib.suppress(BlockingIOError):
-                data = data[os.write(handle, data) :]
+        write_all(handle, board.read())
         return True
 
     return work

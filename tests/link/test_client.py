@@ -8,10 +8,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from boards import COUNTING, IMAGE, WINDOW, counting_graph, scores_of, sensor_events
+from boards import COUNTING, IMAGE, WINDOW, counting_graph, sensor_events
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
+from offline import scores_of
 from peers import FrameDropper
 from random_graphs import number, random_events, random_graph
 

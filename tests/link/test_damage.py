@@ -5,9 +5,10 @@ from __future__ import annotations
 import zlib
 
 import pytest
-from boards import COUNTING, scores_of, sensor_events
+from boards import COUNTING, sensor_events
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from offline import scores_of
 from peers import FaultyTransport
 from test_client import history, stream_all
 

@@ -15,10 +15,10 @@ from boards import (
     counting_graph,
     image_events,
     image_graph,
-    scores_of,
     sensor_events,
 )
 from numpy.typing import NDArray
+from offline import scores_of
 from plain_codec import cobs_encode
 from random_graphs import random_events, random_graph
 

@@ -11,7 +11,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from boards import COUNTING, IMAGE, image_events, image_graph, scores_of
+from boards import COUNTING, IMAGE, image_events, image_graph
+from offline import scores_of
 from random_graphs import random_graph
 
 from edgespike.graph import SelfTest

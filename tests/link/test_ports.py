@@ -10,7 +10,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from boards import COUNTING, IMAGE, image_events, scores_of, sensor_events
+from boards import COUNTING, IMAGE, image_events, sensor_events
+from offline import scores_of
 from peers import (
     Silence,
     pseudo_terminal,
