@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgespike.cli import conversion, stream
+from edgespike.cli.monitor import Monitor
 from edgespike.cli.options import json_option
 from edgespike.cli.output import byte_count, percent, print_fields, print_json, progress
 from edgespike.cli.player import Player
@@ -154,22 +155,23 @@ def outcome(session: InferenceSession, events: NDArray[Any]) -> tuple[list[int],
 
 def stream_fast(board: InferenceSession, recordings: Sequence[Sample]) -> dict[str, Any]:
     """All recordings, as fast as the board takes them."""
-    player, tally = Player(board, math.inf), stream.Tally()
+    player = Player(board, math.inf)
+    monitor = Monitor(board, player)
     with progress("streaming", len(recordings)) as done:
         for answer in player.play(recordings):
-            tally.add(answer)
-            done(tally.answers)
-    return stream.summarize(player, tally)
+            monitor.add(answer)
+            done(monitor.results)
+    return monitor.summary()
 
 
 def stream_slowly(board: InferenceSession, recordings: Sequence[Sample]) -> dict[str, Any]:
     """In real time, with a line for each answer."""
-    player, tally = Player(board, speed=1), stream.Tally()
+    player = Player(board, speed=1)
+    monitor = Monitor(board, player)
     stream.print_header()
     for answer in player.play(recordings):
-        tally.add(answer)
-        stream.print_line(stream.describe(board, answer))
-    return stream.summarize(player, tally)
+        stream.print_line(monitor.add(answer))
+    return monitor.summary()
 
 
 def keep_files(graph: Graph, folder: Path) -> None:

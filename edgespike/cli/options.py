@@ -22,6 +22,7 @@ __all__ = [
     "INPUT_FILE",
     "INPUT_PATH",
     "Runner",
+    "address",
     "baud_option",
     "duration",
     "filter_options",
@@ -102,6 +103,14 @@ def crop(text: str) -> tuple[int, int, int, int]:
         )
     x, y, width, height = map(int, match.groups())
     return x, y, width, height
+
+
+def address(text: str) -> tuple[str, int]:
+    """``8000``, ``0.0.0.0:8000`` or ``[::]:8000``: host, this one alone unless it is said, and port."""
+    host, _, port = text.rpartition(":")
+    if not port.isdecimal() or int(port) > 65535:
+        raise click.BadParameter(f"{text!r} is no address: write PORT or HOST:PORT, such as 8000")
+    return host.strip("[]") or "127.0.0.1", int(port)
 
 
 def layer_choice(text: str) -> tuple[str, int]:

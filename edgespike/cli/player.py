@@ -141,6 +141,11 @@ class Player:
         self.on_events(events)
         yield from self._answers(self.lane.send(events, until - base, time.perf_counter()))
 
+    @property
+    def busy_s(self) -> float | None:
+        """Seconds that the network has computed, as far as results have told; None: a board without clock."""
+        return self.lane.busy_s
+
     def link(self) -> LinkStatistics | None:
         """How the link to a board does."""
         board = self.session.backend
@@ -175,8 +180,13 @@ def duration_us(events: NDArray[Any]) -> int:
 
 
 class Lane(Protocol):
-    """The way to a network. Every call returns what has come back since the last one."""
+    """The way to a network. Every call returns what has come back since the last one.
 
+    ``busy_s``: seconds that the network has computed; None: unknown.
+    """
+
+    @property
+    def busy_s(self) -> float | None: ...
     def begin(self, number: int) -> None: ...
     def wait(self, due: float) -> list[Reply]: ...
     def send(self, events: NDArray[Any], until_us: int, due: float) -> list[Reply]: ...
@@ -191,6 +201,7 @@ class HereLane:
         self.session = session
         self.number = 0
         self.answered = False
+        self.busy_s = 0.0
 
     def begin(self, number: int) -> None:
         self.session.reset()
@@ -201,7 +212,9 @@ class HereLane:
         return []
 
     def send(self, events: NDArray[Any], until_us: int, due: float) -> list[Reply]:
+        begin = time.perf_counter()
         results = self.session.push(events) + self.session.advance(until_us)
+        self.busy_s += time.perf_counter() - begin
         self.answered |= bool(results)
         return [(self.number, result) for result in results]
 
@@ -220,6 +233,7 @@ class BoardLane:
         self.live = live
         self.number = 0
         self.end_us: dict[int, int] = {}  # of recordings: how long they are so far
+        self.busy_s = 0.0 if client.info.measures_time else None
         self.client.start(Mode.LIVE if live else Mode.LOSSLESS)
 
     def begin(self, number: int) -> None:
@@ -261,6 +275,8 @@ class BoardLane:
     def _replies(self, results: list[DeviceResult]) -> list[Reply]:
         replies = []
         for came in results:
+            if self.busy_s is not None:
+                self.busy_s += came.compute_us / 1e6
             closed = came.reason == Reason.WINDOW
             if closed or came.window == 0:  # behind a complete window the rest is no answer of its own
                 time_us = came.tick * self.session.tick_us if closed else self.end_us[came.sample]
@@ -284,6 +300,10 @@ class JournalLane:
     def __init__(self, lane: Lane, journal: JournalWriter) -> None:
         self.lane, self.journal = lane, journal
         self.number = 0
+
+    @property
+    def busy_s(self) -> float | None:
+        return self.lane.busy_s
 
     def begin(self, number: int) -> None:
         self.number = number

@@ -5,29 +5,39 @@ from __future__ import annotations
 import json
 import math
 import sys
-import time
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, closing
-from dataclasses import asdict, dataclass, field
 from itertools import chain, repeat
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import click
 from numpy.typing import NDArray
 
-from edgespike.cli.options import INPUT_FILE, Runner, duration, filter_options, json_option, runner_options
-from edgespike.cli.output import percent, percentiles_ms, print_fields, print_json
+from edgespike.cli.monitor import Monitor
+from edgespike.cli.options import (
+    INPUT_FILE,
+    Runner,
+    address,
+    duration,
+    filter_options,
+    json_option,
+    runner_options,
+)
+from edgespike.cli.output import percent, print_fields, print_json
 from edgespike.cli.player import Answer, Player
-from edgespike.cli.samples import Sample, class_name, find_streams, other_sensor, require_events
+from edgespike.cli.samples import Sample, find_streams, other_sensor, require_events
 from edgespike.cli.view import LiveView
 from edgespike.errors import UsageError
-from edgespike.events import CAUSES, EventFilter, FilterSettings, Sensor, smallest_sensor
+from edgespike.events import EventFilter, FilterSettings, Sensor, smallest_sensor
 from edgespike.journal import JournalWriter
 from edgespike.publish import Publisher, open_publisher
 from edgespike.session import InferenceSession
-from edgespike.sources import SOURCES, Source, is_source, open_source
+from edgespike.sources import SOURCES, is_source, open_source
+
+if TYPE_CHECKING:
+    from edgespike.web import WebView
 
 
 def factor(text: str) -> float:
@@ -60,6 +70,7 @@ def factor(text: str) -> float:
 @click.option(
     "--publish", metavar="WHERE", multiple=True, help="Results for others: mqtt://HOST/TOPIC or unix:PATH."
 )
+@click.option("--web", type=address, metavar="[HOST:]PORT", help="Show the live view in browsers too.")
 @click.option("--lines", is_flag=True, help="A line for each result, also on a terminal.")
 @filter_options
 @runner_options
@@ -74,6 +85,7 @@ def command(
     seconds: float | None,
     record: Path | None,
     publish: tuple[str, ...],
+    web: tuple[str, int] | None,
     lines: bool,
     filters: FilterSettings,
     runner: Runner,
@@ -90,7 +102,7 @@ def command(
     Example:
       edgespike stream gestures.esg recording.csv --port /dev/ttyACM0
       edgespike stream digits.esg recordings.zip --port emulated --speed max
-      edgespike stream gestures.esg spif://:3333 --for 60s
+      edgespike stream gestures.esg spif://:3333 --for 60s --web 8000
     """
     listening = is_source(source) and not Path(source).exists()
     if listening:
@@ -120,15 +132,19 @@ def command(
             )
             player = Player(session, speed or 1.0, live, journal)
             answers = player.play(rounds(recordings, 1 if loop is None else loop))
+        title = f"{model.name} on {runner}, from {heard.name if heard else Path(source).name}"
+        monitor = Monitor(session, player, title, heard, lambda: chain.removed)
+        if web:
+            page = stack.enter_context(closing(open_page(web, monitor)))
+            print(f"the view is at {page.url}", file=sys.stderr, flush=True)
         show: Output
         if as_json:
             show = JsonOutput()
         elif lines or not sys.stdout.isatty():
             show = LineOutput()
         else:
-            title = f"{model.name} on {runner}, from {source}"
-            show = stack.enter_context(ViewOutput(session, player, title, heard))
-        report(session, player, answers, heard, chain, journal, publishers, show)
+            show = stack.enter_context(ViewOutput(monitor))
+        report(monitor, answers, journal, publishers, show)
 
 
 class Filters:
@@ -204,32 +220,40 @@ def result_time(session: InferenceSession, every: float | None) -> int:
     return round(1e6 * every) if every else 0
 
 
+def open_page(address: tuple[str, int], monitor: Monitor) -> WebView:
+    """The live view for browsers; raises UsageError without the extra ``web``."""
+    try:
+        from edgespike.web import WebView
+    except ImportError as error:
+        raise UsageError(
+            "the view for browsers needs starlette and uvicorn, which are not installed",
+            "pip install 'edgespike[web]'",
+            "missing-extra",
+        ) from error
+    return WebView(address, monitor.state)
+
+
 def report(
-    session: InferenceSession,
-    player: Player,
+    monitor: Monitor,
     answers: Iterator[Answer],
-    heard: Source | None,
-    filters: Filters,
     journal: JournalWriter | None,
     publishers: Sequence[Publisher],
     show: Output,
 ) -> None:
     """Prints answers as they come, and at the end the summary, however it ends."""
-    tally = Tally()
     try:
         for answer in answers:
-            tally.add(answer)
-            line = describe(session, answer)
+            line = monitor.add(answer)
             if journal:
                 journal.add_result({"sample": answer.number, **line})
             for publisher in publishers:
                 publisher.send(json.dumps(line))
-            show.answer(answer, line)
+            show.answer(line)
     except KeyboardInterrupt:
-        if heard is None:
+        if monitor.source is None:
             raise
     finally:
-        summary = summarize(player, tally, heard, filters.removed)
+        summary = monitor.summary()
         if journal:
             journal.close(summary)
         show.summary(summary)
@@ -238,8 +262,8 @@ def report(
 class Output(Protocol):
     """Where results go."""
 
-    def answer(self, answer: Answer, line: dict[str, Any]) -> None:
-        """A result, and the same as JSON values."""
+    def answer(self, line: dict[str, Any]) -> None:
+        """A result, as JSON values."""
 
     def summary(self, summary: dict[str, Any]) -> None:
         """The end."""
@@ -248,7 +272,7 @@ class Output(Protocol):
 class JsonOutput:
     """A JSON object a line."""
 
-    def answer(self, answer: Answer, line: dict[str, Any]) -> None:
+    def answer(self, line: dict[str, Any]) -> None:
         print_json(line)
 
     def summary(self, summary: dict[str, Any]) -> None:
@@ -261,7 +285,7 @@ class LineOutput:
     def __init__(self) -> None:
         print_header()
 
-    def answer(self, answer: Answer, line: dict[str, Any]) -> None:
+    def answer(self, line: dict[str, Any]) -> None:
         print_line(line)
 
     def summary(self, summary: dict[str, Any]) -> None:
@@ -271,8 +295,8 @@ class LineOutput:
 class ViewOutput(LiveView):
     """The live view, and the summary below its last state."""
 
-    def answer(self, answer: Answer, line: dict[str, Any]) -> None:
-        self.add(answer)
+    def answer(self, line: dict[str, Any]) -> None:
+        """It is seen already."""
 
     def summary(self, summary: dict[str, Any]) -> None:
         self.stop()
@@ -285,70 +309,6 @@ def rounds(recordings: Sequence[Sample], loop: int) -> Iterator[Sample]:
 
 
 # ---- what is said -----------------------------------------------------------
-
-
-@dataclass
-class Tally:
-    """What the summary says of the answers."""
-
-    begin: float = field(default_factory=time.perf_counter)
-    answers: int = 0
-    labelled: int = 0
-    right: int = 0
-    delays_s: list[float] = field(default_factory=list)
-
-    def add(self, answer: Answer) -> None:
-        """Counts an answer."""
-        self.answers += 1
-        self.labelled += answer.recording.label is not None
-        self.right += answer.recording.label == answer.result.label
-        if answer.delay_s is not None:
-            self.delays_s.append(answer.delay_s)
-
-    @property
-    def accuracy(self) -> float | None:
-        """Share of right answers to labelled recordings."""
-        return self.right / self.labelled if self.labelled else None
-
-
-def describe(session: InferenceSession, answer: Answer) -> dict[str, Any]:
-    """An answer as JSON values."""
-    result = answer.result
-    return {
-        "type": "result",
-        "recording": answer.recording.name,
-        "time_us": result.time_us,
-        "label": result.label,
-        "class": class_name(session, result.label),
-        "expected": answer.recording.label,
-        "margin": result.margin,
-        "scores": result.scores.tolist(),
-        "events": result.events,
-        "lost": result.lost,
-        "ticks": result.ticks,
-        "early": result.early,
-        "delay_ms": None if answer.delay_s is None else 1e3 * answer.delay_s,
-    }
-
-
-def summarize(
-    player: Player, tally: Tally, heard: Source | None = None, removed: Mapping[str, int] | None = None
-) -> dict[str, Any]:
-    """The summary as JSON values."""
-    seconds = time.perf_counter() - tally.begin
-    link = player.link()
-    return {
-        "type": "summary",
-        "results": tally.answers,
-        "accuracy": tally.accuracy,
-        "seconds": seconds,
-        "events": player.sent,
-        "events_per_second": player.sent / seconds,
-        "delay_ms": percentiles_ms(tally.delays_s) if tally.delays_s else None,
-        "source": heard and {"name": heard.name, **asdict(heard.counts), "outside": player.outside},
-        "filtered": {cause: (removed or {}).get(cause, 0) for cause in CAUSES},
-        "link": link and asdict(link),
-    }
 
 
 def print_header() -> None:
@@ -376,6 +336,8 @@ def print_summary(summary: dict[str, Any]) -> None:
     ]
     if delay:
         fields.append(("delay", ", ".join(f"{name} {ms:.1f} ms" for name, ms in delay.items())))
+    if summary["load"] is not None:
+        fields.append(("load", f"{percent(summary['load'], 1)} of the time"))
     if filtered := {cause: count for cause, count in summary["filtered"].items() if count}:
         fields.append(("filtered", ", ".join(f"{count:,} {cause}" for cause, count in filtered.items())))
     if source := summary["source"]:

@@ -1,62 +1,41 @@
-"""The live view of a stream in a terminal: classes, events, rates, losses, delays, the link."""
+"""The live view of a stream in a terminal: classes, events, rates, losses, delays, load, the link."""
 
 from __future__ import annotations
 
-import time
-from collections import deque
-from typing import Any, Self
+from collections.abc import Sequence
+from typing import Self
 
-import numpy as np
-from numpy.typing import NDArray
+from rich.bar import Bar
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from edgespike.cli.output import percentiles_ms
+from edgespike.cli.monitor import SHOWN_US, Monitor, State
+from edgespike.cli.output import percent
 from edgespike.cli.picture import picture
-from edgespike.cli.player import Answer, Player
-from edgespike.cli.samples import class_name
-from edgespike.events import EVENT
-from edgespike.session import InferenceSession
-from edgespike.sources import Source
+from edgespike.link import LinkStatistics
 
 FRAMES_PER_SECOND = 10
-SHOWN_US = 50_000  # the picture has the events of so long
-SPAN_S = 2.0  # rates are those of so long
-HISTORY = 200  # results whose delays and classes are kept
-CLASSES = 10  # shown at most, the best first
+LEVELS = "▁▂▃▄▅▆▇█"
+HISTORY = 12  # results shown for each class
+BELOW = 10  # lines below the picture, and its title
 
 
 class LiveView:
-    """Draws what is going on, ten times a second, until it is left (a context manager).
+    """Draws what is going on, ten times a second, until it is left (a context manager)."""
 
-    Args:
-        session: the network.
-        player: plays to it.
-        title: model, backend, source.
-        source: a live source, if it is one.
-    """
-
-    def __init__(
-        self, session: InferenceSession, player: Player, title: str, source: Source | None = None
-    ) -> None:
-        self.session, self.player, self.title, self.source = session, player, title, source
-        self.begun = time.perf_counter()
-        self.answers: deque[Answer] = deque(maxlen=HISTORY)
-        self._results = 0
-        self._recent = np.zeros(0, EVENT)
-        self._sent: deque[tuple[float, int]] = deque()  # when, and how many events until then
-        self.console = Console(highlight=False, emoji=False, markup=False)
+    def __init__(self, monitor: Monitor, console: Console | None = None) -> None:
+        self.monitor = monitor
+        self.console = console or Console(highlight=False, emoji=False, markup=False)
         self._live = Live(
             console=self.console,
             refresh_per_second=FRAMES_PER_SECOND,
-            get_renderable=self.render,
+            get_renderable=lambda: draw(monitor.state(), self.console),
             redirect_stdout=False,
             redirect_stderr=False,
         )
-        player.on_events = self.see
 
     def __enter__(self) -> Self:
         self._live.start(refresh=True)
@@ -69,113 +48,130 @@ class LiveView:
         """Leave what is shown as it is."""
         self._live.stop()
 
-    def see(self, events: NDArray[Any]) -> None:
-        """Events on their way to the network."""
-        if len(events):
-            recent = np.concatenate([self._recent, events[["t", "x", "y", "p"]].astype(EVENT)])
-            self._recent = recent[recent["t"] > int(events["t"][-1]) - SHOWN_US]
 
-    def add(self, answer: Answer) -> None:
-        """A classification."""
-        self.answers.append(answer)
-        self._results += 1
+def draw(state: State, console: Console) -> RenderableType:
+    """A state as it is shown on a console of this size."""
+    size = console.size
+    rows = max(6, min(18, size.height - BELOW - 3))
+    columns = max(8, min(2 * rows * state.sensor[0] // state.sensor[1], size.width // 2 - 4))
+    seen = picture(state.events, state.sensor, columns, console.color_system is not None, rows)
+    body = Table.grid(expand=True)
+    body.add_column(ratio=1)
+    body.add_column(width=columns + 4)
+    body.add_row(
+        _panel("scores", _classes(state, rows), rows),
+        _panel(f"events, {SHOWN_US // 1000} ms", seen, rows),
+    )
+    return Group(_title(state), body, _events(state), _facts(state))
 
-    # ---- drawing
 
-    def render(self) -> RenderableType:
-        """What is shown now."""
-        size = self.console.size
-        rows = max(6, min(18, size.height - 12))
-        height, width, _ = self.session.graph.populations[0].shape
-        columns = min(2 * rows * width // max(height, 1), size.width // 2 - 4)
-        seen = picture(
-            self._recent, (width, height), max(columns, 8), self.console.color_system is not None, rows
+def _panel(title: str, content: RenderableType, rows: int) -> Panel:
+    return Panel(content, title=title, title_align="left", border_style="dim", height=rows + 2)
+
+
+def _title(state: State) -> RenderableType:
+    line = Table.grid(expand=True)
+    line.add_column(ratio=1, no_wrap=True, overflow="ellipsis")
+    line.add_column(justify="right", no_wrap=True)
+    line.add_row(Text(f" {state.title}", "bold"), Text(f"{state.seconds:,.1f} s ", "dim"))
+    return line
+
+
+def _classes(state: State, rows: int) -> RenderableType:
+    """A line for each class: name, bar, history, score."""
+    if state.last is None:
+        return Text("no result yet", "dim")
+    table = Table.grid(padding=(0, 1), expand=True)
+    table.add_column(no_wrap=True, max_width=12, overflow="ellipsis")
+    table.add_column(ratio=1)
+    table.add_column(no_wrap=True)
+    table.add_column(justify="right", no_wrap=True)
+    shown = state.classes
+    if len(shown) > rows:
+        shown = sorted(shown, key=lambda row: -row.score)[:rows]
+    for row in shown:
+        style = "bold green" if row.best else ""
+        bar = Bar(1.0, 0.0, row.share, color="green" if row.best else "cyan", bgcolor="default")
+        table.add_row(Text(row.name, style), bar, Text(_line(row.history), "dim"), f"{row.score:,}")
+    return table
+
+
+def _line(shares: Sequence[float]) -> str:
+    """Shares as a line of bars, the latest on the right."""
+    return "".join(LEVELS[round(share * (len(LEVELS) - 1))] for share in shares[-HISTORY:])
+
+
+def _events(state: State) -> RenderableType:
+    """Rates and numbers of events, by what became of them."""
+    table = Table.grid(padding=(0, 0, 0, 2))
+    table.add_column(style="dim", no_wrap=True, min_width=8)
+    for flow in state.flows:
+        alert = "yellow" if flow.name not in ("in", "sent") and flow.count else ""
+        table.add_column(justify="right", no_wrap=True, style=alert, min_width=6)
+    table.add_row("events", *(Text(flow.name, "dim") for flow in state.flows))
+    table.add_row("a second", *(short(flow.rate) for flow in state.flows))
+    table.add_row("in all", *(short(flow.count) for flow in state.flows))
+    return _indented(table)
+
+
+def _facts(state: State) -> RenderableType:
+    table = Table.grid(padding=(0, 0, 0, 2))
+    table.add_column(style="dim", no_wrap=True, min_width=8)
+    table.add_column(overflow="fold")
+    for name, text in _lines(state):
+        table.add_row(name, text)
+    return _indented(table)
+
+
+def _indented(table: Table) -> RenderableType:
+    line = Table.grid()
+    line.add_row(" ", table)
+    return line
+
+
+def _lines(state: State) -> list[tuple[str, RenderableType]]:
+    accuracy = "" if state.accuracy is None else f", {percent(state.accuracy, 1)} right"
+    before = "" if not state.before else f"; before: {' '.join(state.before)}"
+    lines: list[tuple[str, RenderableType]] = [
+        ("results", Text(f"{state.results:,}{accuracy}{before}", no_wrap=True, overflow="ellipsis"))
+    ]
+    if last := state.last:
+        ticks = f"{last['ticks']:,}" + (f" of {state.window_ticks:,}" if state.window_ticks else "")
+        early = " (early)" if last["early"] else ""
+        lost = f", {last['lost']:,} lost" if last["lost"] else ""
+        said = f"{last['class']} by {last['margin']:,}, from {last['events']:,} events in {ticks} ticks"
+        lines.append(("last", said + early + lost))
+    if state.delay_ms:
+        lines.append(("delay", f"p50 {state.delay_ms['p50']:.1f} ms, p95 {state.delay_ms['p95']:.1f} ms"))
+    lines.append(("load", "not measured" if state.load is None else percent(state.load, 1) + " of the time"))
+    if counts := state.source:
+        lines.append(
+            (
+                "source",
+                f"{counts.malformed:,} without sense, {counts.late:,} late, {counts.restarts:,} new clocks;"
+                f" gone {counts.disconnects:,} times, {counts.blind_s:.1f} s blind",
+            )
         )
-        body = Table.grid(expand=True)
-        body.add_column(ratio=1)
-        body.add_column(width=max(columns, 8) + 4)
-        body.add_row(Panel(self._classes(rows), title="classes"), Panel(seen, title="events"))
-        return Group(Text(self.title, overflow="ellipsis", no_wrap=True), body, self._numbers())
-
-    def _classes(self, rows: int) -> RenderableType:
-        if not self.answers:
-            return Text("no result yet")
-        result = self.answers[-1].result
-        scores = result.scores.astype(float)
-        spread = max(float(scores.max() - scores.min()), 1.0)
-        table = Table.grid(padding=(0, 1), expand=True)
-        table.add_column(no_wrap=True, max_width=14, overflow="ellipsis")
-        table.add_column(ratio=1)
-        table.add_column(justify="right", no_wrap=True)
-        for label in np.argsort(-scores, kind="stable")[: min(CLASSES, rows - 2)].tolist():
-            style = "bold green" if label == result.label else ""
-            bar = Bar(float(scores[label] - scores.min()) / spread, style or "cyan")
-            table.add_row(Text(class_name(self.session, label), style), bar, f"{result.scores[label]:,}")
-        before = list(self.answers)[-2::-1]
-        past = " ".join(class_name(self.session, answer.result.label) for answer in before)
-        return Group(table, Text(f"before: {past}", "dim", no_wrap=True, overflow="ellipsis"))
-
-    def _numbers(self) -> RenderableType:
-        table = Table.grid(padding=(0, 2))
-        table.add_column(style="dim", no_wrap=True)
-        table.add_column(overflow="fold")
-        for name, text in self._facts():
-            table.add_row(name, text)
-        return table
-
-    def _facts(self) -> list[tuple[str, str]]:
-        seconds = time.perf_counter() - self.begun
-        facts = [
-            ("results", f"{self._results:,} in {seconds:.1f} s" + self._last()),
-            ("events", f"{self._rate():,.0f} a second, {self.player.sent:,} in all"),
-        ]
-        delays = [answer.delay_s for answer in self.answers if answer.delay_s is not None]
-        if delays:
-            p = percentiles_ms(delays, (50, 95))
-            facts.append(("delay", f"p50 {p['p50']:.1f} ms, p95 {p['p95']:.1f} ms, of {len(delays)} results"))
-        if self.source:
-            counts = self.source.counts
-            facts.append(
-                (
-                    "lost here",
-                    f"{counts.dropped:,} too old, {self.player.outside:,} off the sensor,"
-                    f" {counts.malformed:,} without sense; gone {counts.disconnects:,} times",
-                )
+    if link := state.link:
+        lines.append(
+            (
+                "link",
+                f"{link.round_trip_us / 1000:.1f} ms there and back, {percent(_fill(link), 0)} full,"
+                f" {link.bad_crc + link.malformed + link.too_long:,} bad frames, {link.sent_again:,} again",
             )
-        if link := self.player.link():
-            facts.append(
-                (
-                    "link",
-                    f"{link.lost_on_link:,} lost, {link.lost_at_sender:,} too late, "
-                    f"{link.rejected:,} rejected;"
-                    f" {link.bad_crc:,} bad frames; {link.round_trip_us / 1000:.1f} ms there and back",
-                )
-            )
-        return facts
-
-    def _last(self) -> str:
-        if not self.answers:
-            return ""
-        result = self.answers[-1].result
-        lost = f", {result.lost:,} lost" if result.lost else ""
-        return f"; the last one of {result.events:,} events{lost}, margin {result.margin:,}"
-
-    def _rate(self) -> float:
-        now = time.perf_counter()
-        self._sent.append((now, self.player.sent))
-        while len(self._sent) > 2 and self._sent[0][0] < now - SPAN_S:
-            self._sent.popleft()
-        (then, before), (now, sent) = self._sent[0], self._sent[-1]
-        return (sent - before) / (now - then) if now > then else 0.0
+        )
+    return lines
 
 
-class Bar:
-    """A bar as wide as there is room for, filled to a share."""
+def _fill(link: LinkStatistics) -> float:
+    """Share of the bytes that may be under way."""
+    return link.in_flight / max(link.window, 1)
 
-    def __init__(self, share: float, style: str) -> None:
-        self.share, self.style = share, style
 
-    def __rich_console__(self, console: Console, options: Any) -> Any:
-        eighths = round(self.share * options.max_width * 8)
-        blocks = " ▏▎▍▌▋▊▉"
-        yield Text("█" * (eighths // 8) + blocks[eighths % 8].rstrip(), self.style, no_wrap=True)
+def short(number: float) -> str:
+    """A number in at most six characters: ``950``, ``13.9 k``, ``1.25 M``."""
+    for unit, size in (("G", 1e9), ("M", 1e6), ("k", 1e3)):
+        if number >= 0.99995 * size:
+            digits = 2 if number < 10 * size else 1 if number < 100 * size else 0
+            return f"{number / size:.{digits}f} {unit}"
+    return f"{number:.0f}"

@@ -106,7 +106,7 @@ def test_long_names_wrap(cli: Any, network: Path, images: Path, tmp_path: Path) 
 def test_a_stream_has_a_live_view_on_a_terminal(event_model: Path, recordings: Path) -> None:
     command = ["stream", event_model, recordings, "--speed", "0.1", "--port", "emulated"]
     shown = on_terminal(command).decode()
-    for word in ("classes", "events", "left", "right", "before:", "p95", "there and back", "a second"):
+    for word in ("scores", "events", "left", "right", "before:", "p95", "there and back", "a second"):
         assert word in shown, word
     assert COLOUR.search(shown.encode()) and "38;5;" in shown, "the picture has colours"
     plain = on_terminal(command, NO_COLOR="1")
