@@ -8,6 +8,7 @@ slowly skips some.
 from __future__ import annotations
 
 import asyncio
+import errno
 import ipaddress
 import json
 import socket
@@ -101,11 +102,10 @@ def _listen(address: tuple[str, int]) -> socket.socket:
         listening.bind(resolved)
         listening.listen()
     except OSError as error:
+        in_use = error.errno == errno.EADDRINUSE
         raise DeviceError(
             f"cannot serve the view at {host}:{port}: {error.strerror}",
-            "choose another port: --web 8001, say"
-            if host == "127.0.0.1"
-            else "is it an address of this host?",
+            "choose another port" if in_use else "is it an address of this host, and a port above 1023?",
             "web",
         ) from error
     return listening

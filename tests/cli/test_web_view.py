@@ -219,7 +219,7 @@ def test_addresses_that_are_none(cli: Any, event_model: Path, recordings: Path, 
 
 def test_addresses_of_other_hosts(cli: Any, event_model: Path, recordings: Path) -> None:
     outcome = cli("stream", event_model, recordings, "--web", "192.0.2.1:8000")
-    assert outcome.code == 4 and "or is it no address of this host?" in outcome.err
+    assert outcome.code == 4 and "hint: is it an address of this host" in outcome.err
 
 
 def test_without_the_extra(
