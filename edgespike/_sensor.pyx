@@ -93,6 +93,7 @@ cdef extern from "sensor/es_window.h" nogil:
     size_t es_window_memory(const es_window_settings *settings)
     bint es_window_init(es_window *window, const es_window_settings *settings, void *memory)
     void es_window_reset(es_window *window)
+    void es_window_restart(es_window *window)
     bint es_window_sample(es_window *window, const int32_t *values)
     bint es_window_next(es_window *window, uint32_t tick, es_event *event)
 
@@ -235,6 +236,10 @@ cdef class Slide:
     def reset(self):
         """Begin a new stream."""
         es_window_reset(&self.window)
+
+    def restart(self):
+        """Samples were lost: fill the window anew."""
+        es_window_restart(&self.window)
 
     def run(self, samples, times):
         """For each result that samples (n, columns) at times (n,) make due: its time, and the changes before it."""

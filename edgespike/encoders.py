@@ -160,9 +160,8 @@ def parse_code(text: str, scale: Fraction = Fraction(1)) -> Code | Window:
     return code
 
 
-def sample_times(first: int, count: int, rate_hz: Fraction) -> NDArray[np.int64]:
-    """Microseconds at which the samples ``first``, ``first + 1``, ... are taken: ``floor(number / rate)``."""
-    numbers = np.arange(first, first + count, dtype=np.int64)
+def sample_times(numbers: NDArray[np.int64], rate_hz: Fraction) -> NDArray[np.int64]:
+    """Microseconds at which samples of these numbers are taken: ``floor(number / rate)``."""
     return np.asarray(numbers * (1_000_000 * rate_hz.denominator) // rate_hz.numerator)
 
 
@@ -271,6 +270,10 @@ class WindowEncoder:
     def reset(self) -> None:
         """Begin a new stream; reset the network too."""
         self._slide.reset()
+
+    def restart(self) -> None:
+        """Samples were lost: the window fills anew before the next result. The network stays as it is."""
+        self._slide.restart()
 
 
 def _window_neurons(session: InferenceSession, window: Window) -> NDArray[np.int64]:

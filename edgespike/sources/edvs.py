@@ -77,6 +77,7 @@ class EdvsFeed:
         form: ``E0`` to ``E4``.
     """
 
+    dtype = EVENT
     sensor: Sensor | None = (128, 128)
     waits = False
 

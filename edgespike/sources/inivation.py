@@ -23,6 +23,7 @@ class InivationFeed:
         camera: name of the camera; empty: the first one found.
     """
 
+    dtype = EVENT
     clock_bits = 64
     waits = False
 

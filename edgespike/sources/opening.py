@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.parse import parse_qsl, urlsplit
 
 from edgespike.errors import UsageError
 from edgespike.events import Sensor
 from edgespike.sources.source import PATIENCE_S, Feed, Source
+
+if TYPE_CHECKING:
+    from edgespike.sources.samples import Sampling
 
 # Scheme, how to write it, what it is.
 SOURCES = {
@@ -49,6 +54,45 @@ def open_source(name: str, patience: float = PATIENCE_S) -> Source:
     if options:
         raise UsageError(f"{name}: {', '.join(options)} means nothing here", f"write {SOURCES[scheme][0]}")
     return Source(feed, patience)
+
+
+def open_sensor(
+    name: str,
+    sampling: Sampling,
+    *,
+    speed: float = 1.0,
+    rounds: int = 1,
+    patience: float = PATIENCE_S,
+) -> Source:
+    """Open a sensor that gives samples, or a recording of one.
+
+    Args:
+        name: ``serial:DEVICE[?baud=N]`` (115200), a line of text for each sample; ``-``, the same on standard
+            input; or a file, see :class:`edgespike.sources.sample_files.SampleFile`.
+        sampling: how fast, which columns, how fine.
+        speed, rounds: of a file: its pace, and how often; 0: without end.
+        patience: seconds that samples of a serial line may wait to be read.
+
+    Raises:
+        UsageError: this is no sensor.
+        DataError: the file cannot be read.
+        DeviceError: the source cannot be opened.
+    """
+    from edgespike.sources.sample_files import SampleFile
+    from edgespike.sources.samples import SampleLines, SerialLines
+    from edgespike.sources.text import TextFeed
+
+    if Path(name).is_file():
+        return Source(SampleFile(Path(name), sampling, speed, rounds), patience, speed)
+    if name == "-":
+        return Source(TextFeed(parse=SampleLines(sampling)), patience)
+    match = re.fullmatch(r"serial:([^?]+)(?:\?baud=([1-9]\d*))?", name)
+    if not match:
+        raise UsageError(
+            f"{name!r} is neither a file of samples nor a sensor",
+            "write a file, serial:DEVICE or serial:DEVICE?baud=9600, or - for standard input",
+        )
+    return Source(SerialLines(match[1], int(match[2] or 115200), sampling), patience)
 
 
 def _spif(name: str, path: str, options: dict[str, str]) -> Feed:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from edgespike.events import EVENT
 from edgespike.sources.source import Source
 
 STEP_S = 0.005  # a quiet stream is looked at this often
@@ -18,13 +19,14 @@ def pieces(source: Source, step: float = STEP_S) -> Iterator[tuple[NDArray[Any],
     """Events, and the time until which the stream is known, until the source ends.
 
     A quiet stream is known until a little before now. An event that comes later still takes the
-    time until which the stream was known; it counts as late.
+    time until which the stream was known; it counts as late. With a sensor that is sampled, its
+    samples alone let time pass.
     """
     known = 0
     while not source.ended:
         events = source.read(step)
         source.counts.late += int((events["t"] < known).sum())
         events["t"] = np.maximum(events["t"], known)
-        quiet = 0 if source.waits else source.now_us() - LAG_US
+        quiet = 0 if source.waits or source.dtype != EVENT else source.now_us() - LAG_US
         known = max(known, int(events["t"][-1]) if len(events) else 0, quiet)
         yield events, known

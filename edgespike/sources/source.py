@@ -13,7 +13,7 @@ from typing import Any, Protocol, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from edgespike.events import EVENT, Sensor
+from edgespike.events import Sensor
 from edgespike.sources.clock import SourceClock
 
 PATIENCE_S = 0.2  # what has waited longer is dropped and counted
@@ -44,6 +44,7 @@ class Feed(Protocol):
 
     name: str
     sensor: Sensor | None
+    dtype: np.dtype[Any]  # EVENT; of a sensor: fields t and values, see edgespike.sources.samples
     clock_bits: int  # 0: without times, events get the time of their arrival
     waits: bool  # whether the sender waits for us: then nothing is dropped
 
@@ -51,7 +52,7 @@ class Feed(Protocol):
         """Connect. Raises DeviceError, or OSError when the source is not there."""
 
     def receive(self, timeout: float) -> tuple[NDArray[Any] | None, int]:
-        """Events (dtype EVENT, the source's own times) and a number of malformed pieces.
+        """Events (with the source's own times) and a number of malformed pieces.
 
         None at the end of the stream. Raises OSError when the source is gone.
         """
@@ -70,19 +71,22 @@ class Source:
         feed: where events come from. It is opened here, so that a source that is not there is
             told at once; when it goes away later, it is opened again until it is back.
         patience: seconds that events may wait to be read.
+        speed: microseconds of the source's time that pass in one of this host's.
 
     Raises:
         DeviceError: the source cannot be opened.
     """
 
-    def __init__(self, feed: Feed, patience: float = PATIENCE_S) -> None:
+    def __init__(self, feed: Feed, patience: float = PATIENCE_S, speed: float = 1.0) -> None:
         self.name = feed.name
+        self.dtype = feed.dtype
         self.waits = feed.waits
         self.counts = SourceCounts()
         self.epoch: float | None = None  # time.perf_counter() at stream time 0, as the quickest event says
         self._over = False
         self._feed = feed
         self._patience = patience
+        self._speed = speed
         self._waiting: deque[tuple[float, NDArray[Any]]] = deque()  # when it came
         self._size = 0
         self._lock = threading.Condition()
@@ -103,7 +107,7 @@ class Source:
         self.close()
 
     def read(self, timeout: float) -> NDArray[Any]:
-        """Events (dtype EVENT) that have come; empty when none come for ``timeout`` seconds."""
+        """Events (or samples) that have come; empty when none come for ``timeout`` seconds."""
         with self._lock:
             self._lock.wait_for(lambda: self._waiting or self._over, timeout)
             if self._error is not None and not self._waiting:
@@ -113,7 +117,7 @@ class Source:
             self._waiting.clear()
             self._size = 0
             self._lock.notify_all()
-        return np.concatenate(pieces) if pieces else np.zeros(0, EVENT)
+        return np.concatenate(pieces) if pieces else np.zeros(0, self.dtype)
 
     @property
     def ended(self) -> bool:
@@ -182,7 +186,7 @@ class Source:
         else:
             self._clock.now = int((now - (self.epoch or now)) * 1e6)
             events["t"] = self._clock.now
-        start = now - self._clock.now / 1e6
+        start = now - self._clock.now / 1e6 / self._speed
         self.epoch = start if self.epoch is None else min(self.epoch, start)
         self.counts.events += len(events)
         self.counts.late += self._clock.late - late

@@ -32,6 +32,7 @@ class UdpFeed:
         port: number of the port; 0: any.
     """
 
+    dtype = EVENT
     waits = False
 
     def __init__(self, protocol: str, host: str, port: int, sensor: Sensor | None = None) -> None:

@@ -156,21 +156,25 @@ LAYOUTS = {  # shape of the network's input: its grid, axes, and where time is
     st.integers(1, 30),
     st.sampled_from([Fraction(1), Fraction(5, 2)]),
     CUTS,
+    st.booleans(),
 )
 def test_a_sensor_s_sliding_window(
-    seed: int, shape: tuple[int, ...], hop: int, scale: Fraction, cuts: list[int]
+    seed: int, shape: tuple[int, ...], hop: int, scale: Fraction, cuts: list[int], losing: bool
 ) -> None:
     rng = np.random.default_rng(seed)
     grid, axes, time = LAYOUTS[shape]
     session = InferenceSession(sensor_graph(shape, rng, grid, axes))
     columns = 3 if 3 in shape else 1
     samples = np.cumsum(rng.integers(-4, 5, (int(rng.integers(0, 150)), columns)), axis=0)
-    times = sample_times(0, len(samples), Fraction(360))
+    times = sample_times(np.arange(len(samples)), Fraction(360))
     encoder = WindowEncoder(session, Window(hop, time), scale)
     places = sorted(min(cut, len(samples)) for cut in cuts)
-    ends = range(20, len(samples) + 1, hop)
+    lost = places[0] if places and losing else 0  # so many samples in, some were lost
+    ends = [*range(20, lost + 1, hop), *range(lost + 20, len(samples) + 1, hop)]
     due = []
     for part, when in zip(np.split(samples, places), np.split(times, places), strict=True):
+        if 0 < lost < len(times) and when.size and when[0] == times[lost]:
+            encoder.restart()
         for time_us, changes in encoder(part, when):
             assert (changes["value"] != 0).all() and (changes["t"] == time_us).all()
             session.push(changes)

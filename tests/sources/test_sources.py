@@ -246,7 +246,7 @@ def test_files_are_no_sources() -> None:
 class Flood:
     """A feed that sends a million events at once, and waits for its reader or not."""
 
-    name, sensor, clock_bits = "flood", None, 64
+    name, sensor, dtype, clock_bits = "flood", None, EVENT, 64
 
     def __init__(self, waits: bool) -> None:
         self.waits = waits

@@ -2,18 +2,17 @@
 
 #include <string.h>
 
-static uint32_t ring_samples(const es_window_settings *settings)
+static uint32_t entries(const es_window_settings *settings)
 {
-    return (uint32_t)settings->length + settings->hop;
+    return (uint32_t)settings->length * settings->columns;
 }
 
 size_t es_window_memory(const es_window_settings *settings)
 {
-    if (settings->columns == 0 || settings->length == 0 || settings->hop == 0 || settings->width == 0 ||
-        settings->channels == 0) {
+    if (settings->hop == 0 || settings->width == 0 || settings->channels == 0) {
         return 0;
     }
-    return (size_t)ring_samples(settings) * settings->columns * sizeof(int16_t);
+    return (size_t)2 * entries(settings) * sizeof(int16_t);
 }
 
 bool es_window_init(es_window *window, const es_window_settings *settings, void *memory)
@@ -24,18 +23,35 @@ bool es_window_init(es_window *window, const es_window_settings *settings, void 
     }
     window->settings = settings;
     window->ring = (int16_t *)memory;
+    window->told = window->ring + entries(settings);
     es_window_reset(window);
     return true;
+}
+
+/* The input neuron of an entry: a position in the window, and a column. */
+static uint32_t neuron_of(const es_window_settings *settings, uint32_t entry)
+{
+    return entry / settings->columns * settings->position_stride + entry % settings->columns * settings->column_stride;
 }
 
 void es_window_reset(es_window *window)
 {
     const es_window_settings *settings = window->settings;
 
-    window->newest = ring_samples(settings) - 1;
-    window->missing = settings->length;
-    window->entry = (uint32_t)settings->length * settings->columns; /* nothing is left to tell */
-    window->told = false;
+    for (uint32_t entry = 0; entry < entries(settings); entry++) {
+        window->told[entry] = 0;
+        if (settings->initial != NULL) {
+            window->told[entry] = settings->initial[neuron_of(settings, entry)];
+        }
+    }
+    es_window_restart(window);
+}
+
+void es_window_restart(es_window *window)
+{
+    window->newest = window->settings->length - 1u;
+    window->missing = window->settings->length;
+    window->entry = entries(window->settings); /* nothing to tell */
 }
 
 /* Halves a column's table until one place is left: how many thresholds a number has reached. */
@@ -59,43 +75,37 @@ static int16_t level_of(const es_window_settings *settings, uint32_t column, int
 bool es_window_sample(es_window *window, const int32_t *values)
 {
     const es_window_settings *settings = window->settings;
-    bool was_told = window->missing == 0;
 
-    window->told = window->told || was_told;
-    window->newest = window->newest + 1 < ring_samples(settings) ? window->newest + 1 : 0;
+    window->newest = window->newest + 1 < settings->length ? window->newest + 1 : 0;
     for (uint32_t column = 0; column < settings->columns; column++) {
         window->ring[window->newest * settings->columns + column] = level_of(settings, column, values[column]);
     }
-    window->missing = (was_told ? settings->hop : window->missing) - 1;
-    window->entry = window->missing == 0 ? 0 : (uint32_t)settings->length * settings->columns;
+    window->missing = (window->missing > 0 ? window->missing : settings->hop) - 1u;
+    window->entry = window->missing == 0 ? 0 : entries(settings);
     return window->missing == 0;
 }
 
-/* The level of a column at a place so many samples before the newest one. */
-static int16_t level_before(const es_window *window, uint32_t samples, uint32_t column)
+/* The present level of an entry; the oldest sample lies behind the newest one. */
+static int16_t level_at(const es_window *window, uint32_t entry)
 {
-    uint32_t size = ring_samples(window->settings);
-    uint32_t place = window->newest >= samples ? window->newest - samples : window->newest + size - samples;
+    uint32_t size = entries(window->settings);
+    uint32_t place = (window->newest + 1) * window->settings->columns + entry;
 
-    return window->ring[place * window->settings->columns + column];
+    return window->ring[place < size ? place : place - size];
 }
 
 bool es_window_next(es_window *window, uint32_t tick, es_event *event)
 {
     const es_window_settings *settings = window->settings;
 
-    while (window->entry < (uint32_t)settings->length * settings->columns) {
-        uint32_t position = window->entry / settings->columns, column = window->entry % settings->columns;
-        uint32_t neuron = position * settings->position_stride + column * settings->column_stride;
-        uint32_t age = settings->length - 1u - position;
-        int32_t now = level_before(window, age, column);
-        int32_t before = settings->initial != NULL ? settings->initial[neuron] : 0;
+    while (window->entry < entries(settings)) {
+        uint32_t entry = window->entry++;
+        int16_t now = level_at(window, entry), before = window->told[entry];
 
-        if (window->told) {
-            before = level_before(window, age + settings->hop, column);
-        }
-        window->entry++;
         if (now != before) {
+            uint32_t neuron = neuron_of(settings, entry);
+
+            window->told[entry] = now;
             event->tick = tick;
             event->y = (uint16_t)(neuron / settings->channels / settings->width);
             event->x = (uint16_t)(neuron / settings->channels % settings->width);

@@ -36,11 +36,11 @@ typedef struct es_window_settings {
 
 typedef struct es_window {
     const es_window_settings *settings;
-    int16_t *ring;     /* levels of length + hop samples */
-    uint32_t newest;   /* place of the newest sample in it */
-    uint32_t missing;  /* samples until the next result */
-    uint32_t entry;    /* of the window, the next to be looked at */
-    bool told;         /* whether the network knows a window already */
+    int16_t *ring;    /* levels of the newest `length` samples */
+    int16_t *told;    /* levels that the network knows, oldest first */
+    uint32_t newest;  /* place of the newest sample in the ring */
+    uint32_t missing; /* samples until the next result */
+    uint32_t entry;   /* of the window, the next to be looked at */
 } es_window;
 
 /* Bytes of memory that the settings need; 0 when they make no sense. */
@@ -53,8 +53,11 @@ bool es_window_init(es_window *window, const es_window_settings *settings, void 
 /* Begins a new stream; the network must be reset too. */
 void es_window_reset(es_window *window);
 
-/* Takes a sample, one value a column. True when the network shall be told what es_window_next gives, all of it,
- * and be asked for a result: with the sample that fills the window, and after each `hop` further ones. */
+/* Samples were lost: the window fills anew before the next result. The network stays as it is. */
+void es_window_restart(es_window *window);
+
+/* Takes a sample, one value a column. True when a result is due: with the sample that fills the window, and
+ * after each `hop` further ones. Before it, the network is to be told what es_window_next gives. */
 bool es_window_sample(es_window *window, const int32_t *values);
 
 /* The next change of a level, as an event at a tick. False when there is none. */
