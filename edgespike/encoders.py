@@ -8,14 +8,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields
 from fractions import Fraction
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from edgespike._sensor import Encode, Slide
 from edgespike.errors import DataError, UsageError
-from edgespike.graph import LevelInput, Shape
+from edgespike.graph import LevelInput, Shape, SpikeInput
 from edgespike.session import InferenceSession
 
 __all__ = [
@@ -190,16 +190,50 @@ class Encoder:
     def __init__(self, code: Code, columns: int, period_us: int) -> None:
         self.code = code
         self.columns = columns
+        self.flat = False
         self.shape: Shape = (code.units if isinstance(code, Gaussian) else 1, columns, code.channels)
         _check({"columns": (columns, 1, 65535), "period": (period_us, 1, (1 << 32) - 1)})
         self._encode = Encode(columns=columns, period=period_us, **_encode_settings(code))
 
+    @classmethod
+    def for_network(cls, session: InferenceSession, code: Code, period_us: int) -> Self:
+        """An encoder whose events fit a network: its input has the encoder's shape, or is a vector as long.
+
+        Raises:
+            DataError: neither is so.
+        """
+        first = session.graph.populations[0]
+        height, width, channels = first.shape
+        units = code.units if isinstance(code, Gaussian) else 1
+        counts = session.graph.input.event_counts
+        if not isinstance(first.neuron, SpikeInput) and counts is None:
+            raise DataError(
+                "the network takes samples, not events", "choose --encode window", "encoder-input"
+            )
+        flat = counts is None and height == width == 1 and channels % (units * code.channels) == 0
+        if not flat and (height != units or (counts is None and channels != code.channels)):
+            raise DataError(
+                f"the code makes {units} x columns x {code.channels} (height, width, channels), "
+                f"the network takes {height} x {width} x {channels}",
+                "choose another code or number of units",
+                "encoder-shape",
+            )
+        encoder = cls(code, channels // (units * code.channels) if flat else width, period_us)
+        encoder.flat = flat
+        return encoder
+
     def __call__(self, samples: NDArray[Any], times: NDArray[np.int64]) -> NDArray[Any]:
         """Events (dtype SENSOR_EVENT) of samples (n, columns), whole numbers, at times (n,) in microseconds.
 
-        p is 1 (up) or 0 (down) of a delta code, else 0; x is the column and y the unit.
+        x is the column and y the unit, p is 1 (up) or 0 (down) of a delta code, else 0. For a network on a
+        vector, p is ``(y * columns + x) * channels + p``, and x and y are 0.
         """
-        return self._encode.run(samples, times)
+        events = self._encode.run(samples, times)
+        if self.flat:
+            _, width, channels = self.shape
+            events["p"] += (events["y"] * width + events["x"]) * channels
+            events["x"] = events["y"] = 0
+        return events
 
     def reset(self) -> None:
         """Begin a new stream."""

@@ -21,20 +21,22 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from edgespike.encoders import SENSOR_EVENT
 from edgespike.errors import DataError
 from edgespike.events import EVENT
 
 VERSION = 1
 CHUNK_EVENTS = 100_000
 
-# Kinds of calls: a sample begins; events, and the time until which they are all; the sample ends.
-BEGIN, SEND, END = 0, 1, 2
+# Kinds of calls: a sample begins; events, and the time until which they are all; the sample ends; the
+# network is asked for a result, and goes on.
+BEGIN, SEND, END, READ = 0, 1, 2, 3
 _CALL = np.dtype([("kind", "u1"), ("sample", "<u4"), ("until_us", "<i8"), ("events", "<u4")])
 
 
 @dataclass(frozen=True)
 class Call:
-    """One thing that a network was given. ``events``: dtype EVENT, times from the sample's begin."""
+    """One thing that a network was given. ``events``: EVENT or SENSOR_EVENT, from the sample's begin on."""
 
     kind: int
     sample: int
@@ -151,7 +153,8 @@ class Journal:
                 used = int(calls["events"].sum())
             except (OSError, KeyError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
                 raise self._broken(error) from error
-            if calls.dtype != _CALL or events.dtype != EVENT or used != len(events):
+            known = events.dtype in (EVENT, SENSOR_EVENT)
+            if calls.dtype != _CALL or not known or used != len(events):
                 raise self._broken(ValueError(f"{name} is damaged"))
             ends = np.cumsum(calls["events"])
             for call, end in zip(calls.tolist(), ends.tolist(), strict=True):

@@ -442,7 +442,8 @@ class InferenceSession:
         For networks without windows, such as one on a sliding window of samples
         (:class:`edgespike.encoders.WindowEncoder`).
         """
-        return self._result(closed=False)
+        taken, self._taken = self._taken, 0
+        return Result.from_scores(self.backend.output(), self._time_us, 0, taken, ticks=self._now)
 
     def finish(self) -> Result:
         """End the sample; reset before the next one."""

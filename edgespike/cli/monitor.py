@@ -97,6 +97,7 @@ class Monitor:
         title: model, backend, source.
         source: a live source, if it is one.
         removed: tells how many events filters took away, by cause.
+        sensor: how samples are encoded, if they are, as JSON values.
     """
 
     def __init__(
@@ -106,9 +107,10 @@ class Monitor:
         title: str = "",
         source: Source | None = None,
         removed: Callable[[], Mapping[str, int]] = dict,
+        sensor: dict[str, Any] | None = None,
     ) -> None:
         self.session, self.player, self.title, self.source = session, player, title, source
-        self.removed = removed
+        self.removed, self.sensor = removed, sensor
         self.results = self.labelled = self.right = 0
         self._begun = time.perf_counter()
         self._delays: deque[float] = deque(maxlen=DELAYS)
@@ -200,6 +202,7 @@ class Monitor:
             "delay_ms": percentiles_ms(delays, (50, 90, 95, 99)) if delays else None,
             "load": None if player.busy_s is None else player.busy_s / seconds,
             "source": source and {"name": source.name, **asdict(source.counts), "outside": player.outside},
+            "sensor": self.sensor,
             "filtered": {cause: removed.get(cause, 0) for cause in CAUSES},
             "link": link and asdict(link),
         }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -15,10 +16,10 @@ from edgespike.cli.failure import about
 from edgespike.cli.samples import Sample
 from edgespike.errors import DataError
 from edgespike.events import rebase
-from edgespike.journal import BEGIN, END, SEND, JournalWriter
+from edgespike.journal import BEGIN, END, READ, SEND, JournalWriter
 from edgespike.link import DeviceClient, DeviceResult, LinkStatistics, Mode, Reason
 from edgespike.session import InferenceSession, Result
-from edgespike.sources import Source, pieces
+from edgespike.sources import Source
 
 __all__ = ["Answer", "Player"]
 
@@ -98,31 +99,30 @@ class Player:
     def listen(
         self,
         source: Source,
+        given: Iterable[tuple[NDArray[Any], int]],
         every_us: int,
         seconds: float,
-        filters: Callable[[NDArray[Any]], NDArray[Any]],
     ) -> Iterator[Answer]:
         """Answers to a live source as they come, until it ends or for so many seconds.
 
         Args:
+            given: what comes from it, filtered or encoded: events, and the time until which they are all.
             every_us: 0: an answer for each window of the network. Else one for each such time,
                 from the network's initial state.
-            filters: what events go through first.
         """
         until_host = time.perf_counter() + seconds
         recording = Sample(source.name, None, lambda: source.read(0))
         number, base = 0, 0
         self.lane.begin(0)
-        for events, known in pieces(source):
-            events = filters(events)
+        for events, known in given:
             begun = time.perf_counter() if source.epoch is None else source.epoch
-            self._begun[number] = recording, begun + base / 1e6
+            self._begun[number] = recording, begun + base / 1e6 / self.speed
             while every_us and known >= base + every_us:
                 end = int(np.searchsorted(events["t"], base + every_us))
                 yield from self._give(events[:end], base, base + every_us)
                 yield from self._answers(self.lane.end())
                 events, base, number = events[end:], base + every_us, number + 1
-                self._begun[number] = recording, begun + base / 1e6
+                self._begun[number] = recording, begun + base / 1e6 / self.speed
                 self._begun.pop(number - REMEMBERED, None)
                 self.lane.begin(number)
             yield from self._give(events, base, known)
@@ -130,6 +130,32 @@ class Player:
                 break
         if self.sent and not every_us:
             yield from self._answers(self.lane.end())
+        yield from self._answers(self.lane.drain())
+
+    def slide(
+        self,
+        source: Source,
+        updates: Iterable[list[tuple[int, NDArray[Any]]]],
+        seconds: float,
+    ) -> Iterator[Answer]:
+        """Answers to a sensor whose newest samples the network sees, until it ends or for so many seconds.
+
+        Args:
+            updates: for each answer its time, and the changes of input levels before it, as they come.
+        """
+        until_host = time.perf_counter() + seconds
+        recording = Sample(source.name, None, lambda: source.read(0))
+        self.lane.begin(0)
+        for due in updates:
+            self._begun[0] = recording, time.perf_counter() if source.epoch is None else source.epoch
+            for time_us, changes in due:
+                self.sent += len(changes)
+                self.on_events(changes)
+                # The tick of the changes closes; until the next ones nothing happens.
+                yield from self._answers(self.lane.send(changes, time_us + 1, time.perf_counter()))
+                yield from self._answers(self.lane.read())
+            if time.perf_counter() > until_host:
+                break
         yield from self._answers(self.lane.drain())
 
     def _give(self, events: NDArray[Any], base: int, until: int) -> Iterator[Answer]:
@@ -190,6 +216,7 @@ class Lane(Protocol):
     def begin(self, number: int) -> None: ...
     def wait(self, due: float) -> list[Reply]: ...
     def send(self, events: NDArray[Any], until_us: int, due: float) -> list[Reply]: ...
+    def read(self) -> list[Reply]: ...
     def end(self) -> list[Reply]: ...
     def drain(self) -> list[Reply]: ...
 
@@ -218,6 +245,9 @@ class HereLane:
         self.answered |= bool(results)
         return [(self.number, result) for result in results]
 
+    def read(self) -> list[Reply]:
+        return [(self.number, self.session.read())]
+
     def end(self) -> list[Reply]:
         return [] if self.answered else [(self.number, self.session.finish())]
 
@@ -233,6 +263,8 @@ class BoardLane:
         self.live = live
         self.number = 0
         self.end_us: dict[int, int] = {}  # of recordings: how long they are so far
+        self.reads: deque[int] = deque()  # times of the results that were asked for
+        self.read_before: tuple[int, int] = 0, 0  # events, and microseconds of computing, that they have told
         self.busy_s = 0.0 if client.info.measures_time else None
         self.client.start(Mode.LIVE if live else Mode.LOSSLESS)
 
@@ -262,6 +294,12 @@ class BoardLane:
         self.end_us[self.number] = until_us
         return replies + self._poll(0.0)
 
+    def read(self) -> list[Reply]:
+        self.client.send_advance(self.end_us[self.number] // self.session.tick_us % (1 << 32))
+        self.client.send_read()
+        self.reads.append(self.end_us[self.number])
+        return self._poll(0.0)
+
     def end(self) -> list[Reply]:
         self.client.end_sample()
         return self._poll(0.0)
@@ -275,6 +313,9 @@ class BoardLane:
     def _replies(self, results: list[DeviceResult]) -> list[Reply]:
         replies = []
         for came in results:
+            if came.reason == Reason.READ:
+                replies.append((came.sample, self._read_result(came)))
+                continue
             if self.busy_s is not None:
                 self.busy_s += came.compute_us / 1e6
             closed = came.reason == Reason.WINDOW
@@ -292,6 +333,16 @@ class BoardLane:
                 )
                 replies.append((came.sample, result))
         return replies
+
+    def _read_result(self, came: DeviceResult) -> Result:
+        """Of a network that goes on: the board counts from the sample's begin."""
+        events, compute_us = self.read_before
+        self.read_before = came.input_events, came.compute_us
+        if self.busy_s is not None:
+            self.busy_s += (came.compute_us - compute_us) / 1e6
+        time_us = self.reads.popleft()
+        ticks = time_us // self.session.tick_us
+        return Result.from_scores(came.scores, time_us, 0, came.input_events - events, came.lost, ticks)
 
 
 class JournalLane:
@@ -316,6 +367,10 @@ class JournalLane:
     def send(self, events: NDArray[Any], until_us: int, due: float) -> list[Reply]:
         self.journal.add(SEND, self.number, until_us, events)
         return self.lane.send(events, until_us, due)
+
+    def read(self) -> list[Reply]:
+        self.journal.add(READ, self.number)
+        return self.lane.read()
 
     def end(self) -> list[Reply]:
         self.journal.add(END, self.number)

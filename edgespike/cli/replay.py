@@ -11,7 +11,7 @@ from edgespike.cli.options import INPUT_FILE, Runner, json_option, runner_option
 from edgespike.cli.output import print_fields, print_json, progress
 from edgespike.cli.player import Player, Reply
 from edgespike.errors import MismatchError
-from edgespike.journal import BEGIN, END, Journal
+from edgespike.journal import BEGIN, END, READ, Journal
 from edgespike.session import InferenceSession
 
 Key = tuple[int, int]  # sample, time of the result
@@ -70,6 +70,8 @@ def results_of(journal: Journal, runner: Runner) -> dict[Key, list[int]]:
                 lane.begin(call.sample)
             elif call.kind == END:
                 keep(lane.end())
+            elif call.kind == READ:
+                keep(lane.read())
             else:
                 keep(lane.send(call.events, call.until_us, 0.0))
                 sent += len(call.events)

@@ -28,13 +28,15 @@ from edgespike.cli.options import (
 from edgespike.cli.output import percent, print_fields, print_json
 from edgespike.cli.player import Answer, Player
 from edgespike.cli.samples import Sample, find_streams, other_sensor, require_events
+from edgespike.cli.sensors import SensorSettings, SensorStream, sensor_options
 from edgespike.cli.view import LiveView
+from edgespike.encoders import Window
 from edgespike.errors import UsageError
 from edgespike.events import EventFilter, FilterSettings, Sensor, smallest_sensor
 from edgespike.journal import JournalWriter
 from edgespike.publish import Publisher, open_publisher
 from edgespike.session import InferenceSession
-from edgespike.sources import SOURCES, is_source, open_source
+from edgespike.sources import SOURCES, is_source, open_source, pieces
 
 if TYPE_CHECKING:
     from edgespike.web import WebView
@@ -72,6 +74,7 @@ def factor(text: str) -> float:
 )
 @click.option("--web", type=address, metavar="[HOST:]PORT", help="Show the live view in browsers too.")
 @click.option("--lines", is_flag=True, help="A line for each result, also on a terminal.")
+@sensor_options
 @filter_options
 @runner_options
 @json_option
@@ -87,6 +90,7 @@ def command(
     publish: tuple[str, ...],
     web: tuple[str, int] | None,
     lines: bool,
+    sensing: SensorSettings | None,
     filters: FilterSettings,
     runner: Runner,
     as_json: bool,
@@ -98,14 +102,25 @@ def command(
     dv://HOST:PORT, or - for lines t,x,y,p (docs/streams.md). A terminal shows a live view. With
     --json each line is a JSON object; the last one is the summary.
 
+    With --encode, SOURCE is a sensor that gives numbers: a file (.csv, .npy), serial:DEVICE
+    or -, a line of text for each sample. CODE is window:hop=N, delta:threshold=V,
+    rate:low=V,high=V, latency:... or gaussian:... (docs/sensors.md).
+
     \b
     Example:
       edgespike stream gestures.esg recording.csv --port /dev/ttyACM0
       edgespike stream digits.esg recordings.zip --port emulated --speed max
       edgespike stream gestures.esg spif://:3333 --for 60s --web 8000
+      edgespike stream ecg.esg serial:/dev/ttyUSB0 --sample-rate 360 --encode window
     """
     listening = is_source(source) and not Path(source).exists()
-    if listening:
+    if sensing:
+        if not filters.is_empty:
+            raise UsageError("filters are for events of a camera, not for samples", "leave them out")
+        refuse("samples", {"--live": live or None})
+        if not Path(source).is_file():
+            refuse("a live source", {"--speed": speed, "--loop": loop})
+    elif listening:
         refuse("a live source", {"--speed": speed, "--loop": loop})
     else:
         refuse("recordings", {"--every": every, "--for": seconds})
@@ -117,13 +132,24 @@ def command(
         journal = JournalWriter(record, session.model) if record else None
         if journal:
             stack.callback(journal.discard)  # unless it was closed
-        if listening:
+        if sensing:
+            chain = Filters(filters, None, session)
+            windowed = isinstance(sensing.code, Window)
+            if windowed:
+                refuse("a window of samples, which has its hop", {"--every": every})
+            every_us = 0 if windowed else result_time(session, every)
+            sensor = SensorStream(session, source, sensing, speed or 1.0, 1 if loop is None else loop)
+            heard = stack.enter_context(sensor.source)
+            player = Player(session, speed or 1.0, not heard.waits and not windowed, journal)
+            answers = sensor.answers(player, every_us, seconds or math.inf)
+        elif listening:
             require_events(session)
             every_us = result_time(session, every)
             heard = stack.enter_context(open_source(source))
             chain = Filters(filters, heard.sensor, session)
             player = Player(session, 1.0, not heard.waits, journal)
-            answers = player.listen(heard, every_us, seconds or math.inf, chain)
+            given = ((chain(events), known) for events, known in pieces(heard))
+            answers = player.listen(heard, given, every_us, seconds or math.inf)
         else:
             heard = None
             chain = Filters(filters, None, session)
@@ -133,7 +159,8 @@ def command(
             player = Player(session, speed or 1.0, live, journal)
             answers = player.play(rounds(recordings, 1 if loop is None else loop))
         title = f"{model.name} on {runner}, from {heard.name if heard else Path(source).name}"
-        monitor = Monitor(session, player, title, heard, lambda: chain.removed)
+        told = sensing.as_json() if sensing else None
+        monitor = Monitor(session, player, title, heard, lambda: chain.removed, told)
         if web:
             page = stack.enter_context(closing(open_page(web, monitor)))
             print(f"the view is at {page.url}", file=sys.stderr, flush=True)

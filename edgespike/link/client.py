@@ -98,8 +98,8 @@ class DeviceClient:
 
     It is a backend of InferenceSession: ``reset``, ``push``, ``advance``, ``finish``,
     ``output``, ``stats`` (lossless; each call waits for the board). And it is a stream:
-    ``start``, ``send_events``, ``send_advance``, ``end_sample``, ``discard``, ``poll``,
-    ``drain`` (calls that send do not wait). ``reset`` goes from the stream back to the
+    ``start``, ``send_events``, ``send_advance``, ``send_read``, ``end_sample``, ``discard``,
+    ``poll``, ``drain`` (calls that send do not wait). ``reset`` goes from the stream back to the
     backend.
 
     Args:
@@ -469,6 +469,10 @@ class DeviceClient:
     def send_advance(self, tick: int) -> None:
         """Close ticks until `tick` is the open one; windows that end send their results."""
         self._stream.add_control(FrameType.ADVANCE, tick)
+
+    def send_read(self) -> None:
+        """Ask for a result of what is there, which changes nothing: of the ticks that are closed."""
+        self._stream.add_control(FrameType.READ)
 
     def end_sample(self) -> None:
         """Close the sample: its result follows, and the next sample begins at tick 0."""

@@ -22,7 +22,7 @@ class SampleFile:
     """A recording of a sensor, played at its own pace.
 
     Args:
-        path: .csv or .txt as from a serial line; .npy or .npz (the one array, or ``x``), (n,) or (n, columns).
+        path: text as from a serial line; or .npy or .npz (its one array, or ``x``), (n,) or (n, columns).
         sampling: what it holds.
         speed: 1: real time; infinity: at once.
         rounds: how often it is played; 0: without end.

@@ -128,7 +128,7 @@ class SerialLines:
         self._begun = False
 
     def open(self) -> None:
-        """Open the line. It may be in the midst of a number: what comes before the first new line is left out."""
+        """Open the line. It may be in the midst of a number: the first line is left out."""
         try:
             self._line = serial.serial_for_url(self.port, self.baud, timeout=0.05)
         except (serial.SerialException, OSError, ValueError) as error:
