@@ -111,7 +111,7 @@ def command(
       edgespike stream gestures.esg recording.csv --port /dev/ttyACM0
       edgespike stream digits.esg recordings.zip --port emulated --speed max
       edgespike stream gestures.esg spif://:3333 --for 60s --web 8000
-      edgespike stream ecg.esg serial:/dev/ttyUSB0 --sample-rate 360 --encode window
+      edgespike stream ecg.esg serial:/dev/ttyS0 --encode window --sample-rate 360
     """
     listening = is_source(source) and not Path(source).exists()
     if sensing:
@@ -137,9 +137,9 @@ def command(
             windowed = isinstance(sensing.code, Window)
             if windowed:
                 refuse("a window of samples, which has its hop", {"--every": every})
-            every_us = 0 if windowed else result_time(session, every)
             sensor = SensorStream(session, source, sensing, speed or 1.0, 1 if loop is None else loop)
             heard = stack.enter_context(sensor.source)
+            every_us = 0 if windowed else result_time(session, every)
             player = Player(session, speed or 1.0, not heard.waits and not windowed, journal)
             answers = sensor.answers(player, every_us, seconds or math.inf)
         elif listening:

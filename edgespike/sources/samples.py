@@ -17,7 +17,7 @@ from edgespike.errors import DataError, DeviceError
 from edgespike.events import Sensor
 from edgespike.sources.text import LineSplitter
 
-_SEPARATOR = re.compile(rb"[,;\s]+")
+_SEPARATOR = re.compile(rb"\s*[,;]\s*|\s+")
 _NUMBER = re.compile(rb"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 
 
