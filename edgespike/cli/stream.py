@@ -230,6 +230,10 @@ def existing(source: str) -> Path:
     """The path of recordings; UsageError where there is nothing."""
     path = Path(source)
     if not path.exists():
+        if source.startswith("serial:"):
+            raise UsageError(
+                "a sensor gives samples: what shall the network get?", "say --encode, see --help"
+            )
         forms = ", ".join(form for form, _ in SOURCES.values())
         raise UsageError(f"there is no file, folder or live source {source!r}", f"live sources are {forms}")
     return path

@@ -236,6 +236,10 @@ def test_a_file_with_fractions_needs_a_scale(cli: Any, image_model: Path, tmp_pa
     assert cli(*command, "--scale", "8", "--speed", "max").code == 0
 
 
+def test_a_sensor_without_a_code(cli: Any, image_model: Path) -> None:
+    assert "say --encode" in cli("stream", image_model, "serial:/dev/ttyUSB0").err
+
+
 def test_a_code_for_another_network(cli: Any, event_model: Path, samples: Path) -> None:
     command = ["stream", event_model, samples, "--sample-rate", "250", "--encode"]
     assert "4 x 6 x" in cli(*command, "delta:threshold=1").err
