@@ -75,7 +75,8 @@ def budget_of(given: dict[str, Any], network: Path, events: EventOptions | None)
         raise UsageError("--events-per-second needs --board", "how fast it is depends on the board")
     if board:
         grid = None if events is None else (events.channels, events.height, events.width)
-        scores = read_onnx(network, grid, given.get("shape"), given.get("output")).layers[-1].size
+        choices = {name: given.get(name) for name in ("shape", "output", "fixed")}
+        scores = read_onnx(network, grid, **choices).layers[-1].size
         ram, flash = ram or board.arena_bytes_for(scores), flash or board.model_bytes
     return Budget(flash, ram, given.pop("max_drop", 0.5) / 100, board, rate)
 
@@ -89,7 +90,7 @@ def convert_within(
     classes: list[str] | None = None,
     **source: Any,
 ) -> tuple[Graph, Report]:
-    """Searches, and converts as was found best; ``source``: events, shape and output of `convert_onnx`.
+    """Searches, and converts as was found best; ``source``: what else `convert_onnx` is given.
 
     Raises:
         BudgetError: nothing fits; which layer is in the way.

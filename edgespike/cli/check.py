@@ -12,7 +12,7 @@ from typing import Any
 import click
 
 from edgespike.cli.certificate import check_certificate
-from edgespike.cli.options import INPUT_FILE, input_shape, json_option
+from edgespike.cli.options import INPUT_FILE, fixed_input, input_shape, json_option
 from edgespike.cli.output import print_fields, print_json, print_table
 from edgespike.convert import Calibration, load_calibration
 from edgespike.convert.report import short_name
@@ -32,6 +32,14 @@ CLASSES_LIMIT = 100  # more outputs than this are hardly classes
     help="Size of the input, where an .onnx file leaves it open.",
 )
 @click.option("--scores", metavar="NAME", help="The output to convert, where an .onnx file has several.")
+@click.option(
+    "--fix",
+    "fixed",
+    multiple=True,
+    type=fixed_input,
+    metavar="NAME=NUMBER",
+    help="Make a constant of an input, where an .onnx file has several.",
+)
 @click.option("--against", type=INPUT_FILE, metavar="NETWORK", help="The file that a model was made from.")
 @json_option
 def command(
@@ -39,6 +47,7 @@ def command(
     calibration: Path | None,
     shape: tuple[int, ...] | None,
     scores: str | None,
+    fixed: tuple[tuple[str, float], ...],
     against: Path | None,
     as_json: bool,
 ) -> None:
@@ -64,15 +73,13 @@ def command(
     elif against:
         raise UsageError("--against goes with an .esg file", "leave it out")
     else:
-        check_network(file, calibration, shape, scores, as_json)
+        check_network(file, calibration, as_json, shape=shape, output=scores, fixed=dict(fixed))
 
 
-def check_network(
-    network: Path, calibration: Path | None, shape: tuple[int, ...] | None, scores: str | None, as_json: bool
-) -> None:
-    """Tells what a network is, and fails if it cannot be converted."""
+def check_network(network: Path, calibration: Path | None, as_json: bool, **choices: Any) -> None:
+    """Tells what a network is, and fails if it cannot be converted; ``choices``: of `convert_onnx`."""
     samples = load_calibration(calibration) if calibration else None
-    description = describe(network, samples, shape, scores)
+    description = describe(network, samples, {name: choice for name, choice in choices.items() if choice})
     for warning in description["warnings"]:
         print(f"warning: {warning}", file=sys.stderr)
     if as_json:
@@ -85,20 +92,17 @@ def check_network(
         raise click.exceptions.Exit(problem["exit_code"])
 
 
-def describe(
-    network: Path, samples: Calibration | None, shape: tuple[int, ...] | None, scores: str | None
-) -> dict[str, Any]:
+def describe(network: Path, samples: Calibration | None, choices: dict[str, Any]) -> dict[str, Any]:
     """A check as JSON values."""
     from edgespike.convert.check import check  # needs the extras
 
-    choices = {"shape": shape, "output": scores}
-    chosen = {name: choice for name, choice in choices.items() if choice is not None}
-    found = check(network, samples, **chosen)
+    found = check(network, samples, **choices)
     options = list(found.options)
-    if shape:
-        options.append(f"--shape {shlex.quote(found.input_name)}={','.join(map(str, shape))}")
-    if scores:
-        options.append(f"--scores {shlex.quote(scores)}")
+    if "shape" in choices:
+        options.append(f"--shape {shlex.quote(found.input_name)}={','.join(map(str, choices['shape']))}")
+    if "output" in choices:
+        options.append(f"--scores {shlex.quote(choices['output'])}")
+    options += [f"--fix {shlex.quote(name)}={number:g}" for name, number in choices.get("fixed", {}).items()]
     error = found.problem
     problem = error and {
         "code": error.code,

@@ -10,7 +10,15 @@ import click
 
 from edgespike.cli.budget import BUDGET_OPTIONS, budget_of, budget_options, convert_within
 from edgespike.cli.conversion import describe, show, show_exit
-from edgespike.cli.options import INPUT_FILE, duration, input_shape, json_option, layer_choice, sensor
+from edgespike.cli.options import (
+    INPUT_FILE,
+    duration,
+    fixed_input,
+    input_shape,
+    json_option,
+    layer_choice,
+    sensor,
+)
 from edgespike.cli.output import print_json, progress
 from edgespike.convert import EventOptions, load_calibration, with_early_exit
 from edgespike.errors import UsageError
@@ -18,7 +26,7 @@ from edgespike.modelfile import write_model, write_whole
 
 HDF5 = b"\x89HDF\r\n\x1a\n"  # NIR files are HDF5
 EVENT_OPTIONS = ("sensor", "slices", "polarities", "saturation", "event_scale", "tick")
-ONNX_OPTIONS = ("levels", "shape", "scores", *EVENT_OPTIONS, *BUDGET_OPTIONS)
+ONNX_OPTIONS = ("levels", "shape", "scores", "fixed", *EVENT_OPTIONS, *BUDGET_OPTIONS)
 NIR_OPTIONS = (
     "framework",
     "dt",
@@ -103,6 +111,14 @@ class Grouped(click.Command):
     help="ONNX: Size of the input, where the file leaves it open.",
 )
 @click.option("--scores", metavar="NAME", help="ONNX: The output to convert, where there are several.")
+@click.option(
+    "--fix",
+    "fixed",
+    multiple=True,
+    type=fixed_input,
+    metavar="NAME=NUMBER",
+    help="ONNX: Make a constant of an input, where there are several.",
+)
 @budget_options
 @click.option("--sensor", type=sensor, metavar="WxH", help="Events: Size of the sensor, such as 34x34.")
 @click.option(
@@ -179,7 +195,7 @@ def command(
         from edgespike.convert.page import report_page  # needs the report extra: say so before the work
     is_nir = network.open("rb").read(len(HDF5)) == HDF5
     given = {name: value for name, value in options.items() if value is not None and value != ()}
-    for name in {"levels", "weights"} & set(given):
+    for name in {"levels", "weights", "fixed"} & set(given):
         given[name] = dict(given[name])
     wrong = [name for name in given if name in (ONNX_OPTIONS if is_nir else NIR_OPTIONS)]
     if wrong:

@@ -169,7 +169,8 @@ def compare(session: InferenceSession, samples: list[Sample], said: list[int], p
     grid = session.graph.metadata["input"]["grid"]
     shape = (1, *session.graph.metadata["input"]["shape"])
     output = session.graph.metadata["output"]["name"]
-    original = FloatNetwork(read_onnx(path, tuple(grid) if counts else None, shape, output))
+    fixed = session.graph.metadata.get("fixed_inputs")
+    original = FloatNetwork(read_onnx(path, tuple(grid) if counts else None, shape, output, fixed))
     answers: list[int] = []
     with progress("running the original", len(samples)) as done:
         for start in range(0, len(samples), BATCH):

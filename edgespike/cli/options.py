@@ -26,6 +26,7 @@ __all__ = [
     "baud_option",
     "duration",
     "filter_options",
+    "fixed_input",
     "input_shape",
     "json_option",
     "layer_choice",
@@ -75,6 +76,18 @@ def input_shape(text: str) -> tuple[int, ...]:
     if not match:
         raise click.BadParameter(f"{text!r} is no shape: write NAME=1,3,32,32")
     return tuple(map(int, match[1].split(",")))
+
+
+def fixed_input(text: str) -> tuple[str, float]:
+    """``training=0``: an input's name, and its value."""
+    name, _, number = text.rpartition("=")
+    try:
+        value = float(number)
+    except ValueError:
+        value = math.nan
+    if not name or not math.isfinite(value):
+        raise click.BadParameter(f"{text!r} is no input with a number: write NAME=0")
+    return name, value
 
 
 def sensor(text: str) -> tuple[int, int]:

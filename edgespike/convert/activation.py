@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -54,6 +54,7 @@ def convert_onnx(
     classes: Sequence[str] | None = None,
     shape: tuple[int, ...] | None = None,
     output: str | None = None,
+    fixed: Mapping[str, float] | None = None,
     fit_on: Sequence[int] | NDArray[np.int64] | None = None,
     progress: Progress | None = None,
 ) -> tuple[Graph, Report]:
@@ -71,6 +72,7 @@ def convert_onnx(
         classes: names of the scores.
         shape: of the network's input, batch axis included, where the file leaves it open.
         output: the name of the scores, where the file has several outputs.
+        fixed: inputs, by name, that always have one number, where the file has several inputs.
         fit_on: numbers of the samples that set scales; None: up to 1024, evenly chosen.
         progress: called with the name of a step and the share of the whole that is done.
 
@@ -85,7 +87,7 @@ def convert_onnx(
     tell = progress or (lambda step, share: None)
     tell("reading", 0.0)
     grid = None if events is None else (events.channels, events.height, events.width)
-    network = read_onnx(path, grid, shape, output)
+    network = read_onnx(path, grid, shape, output, fixed)
     chosen_precision = precision([layer.name for layer in network.layers], levels, weights)
     if network.is_quantized and 4 in chosen_precision.weights:
         raise UsageError(
@@ -140,6 +142,7 @@ def convert_onnx(
     kept = {
         "conversion": {"levels": plain_choice(levels), "weights": plain_choice(weights), **summary(report)},
         "certificate": to_metadata(certificate),
+        **({"fixed_inputs": dict(fixed)} if fixed else {}),
     }
     graph = replace(graph, metadata={**graph.metadata, **kept})
     tell("done", 1.0)

@@ -96,7 +96,7 @@ def check(path: str | Path, calibration: Calibration | None = None, **open_choic
     Args:
         path: the file.
         calibration: samples to try it on; without, an ONNX network is tried on random inputs.
-        open_choices: ``shape`` and ``output`` of `convert_onnx`, where the file leaves them open.
+        open_choices: ``shape``, ``output`` and ``fixed`` of `convert_onnx`, where the file leaves them open.
 
     Raises:
         ModelError: there is no network in the file.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -51,6 +51,7 @@ def search_precision(
     events: EventOptions | None = None,
     shape: tuple[int, ...] | None = None,
     output: str | None = None,
+    fixed: Mapping[str, float] | None = None,
     progress: Callable[[str, float], None] | None = None,
 ) -> Search:
     """Looks for the levels and weight bits of the cheapest graph within a budget.
@@ -62,7 +63,7 @@ def search_precision(
         calibration: samples; every second one sets scales (see `fitted_on`), the others
             measure accuracy.
         budget: what the graph may take and lose.
-        events, shape, output: as for `convert_onnx`.
+        events, shape, output, fixed: as for `convert_onnx`.
         progress: called with what is being done, and about the share of the whole that is done.
 
     Raises:
@@ -71,7 +72,7 @@ def search_precision(
     tell = progress or (lambda step, share: None)
     tell("running the float network", 0.0)
     grid = None if events is None else (events.channels, events.height, events.width)
-    bench = Bench.of(read_onnx(path, grid, shape, output), calibration, events, Path(path).name)
+    bench = Bench.of(read_onnx(path, grid, shape, output, fixed), calibration, events, Path(path).name)
     searcher = Searcher(
         names=tuple(layer.name for layer in bench.network.layers),
         sharers=sharers(bench.network),

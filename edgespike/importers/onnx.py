@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import math
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,7 @@ from onnx import TensorProto, numpy_helper
 
 from edgespike.errors import ModelError, UnsupportedError, UsageError
 from edgespike.importers.network import Network
-from edgespike.importers.onnx_layers import read_layers
+from edgespike.importers.onnx_layers import constant_output, read_layers
 from edgespike.importers.onnx_spiking import refuse_spiking
 
 FLOATS = {TensorProto.FLOAT16, TensorProto.BFLOAT16, TensorProto.DOUBLE}
@@ -27,6 +28,7 @@ def read_onnx(
     grid: tuple[int, int, int] | None = None,
     shape: tuple[int, ...] | None = None,
     output: str | None = None,
+    fixed: Mapping[str, float] | None = None,
 ) -> Network:
     """Reads the network in an ONNX file.
 
@@ -36,16 +38,17 @@ def read_onnx(
             images; None leaves them vectors.
         shape: of the input, batch axis included, where the file leaves it open.
         output: the name of the scores, where the file has several outputs.
+        fixed: inputs, by name, that always have one number, so that they are none.
 
     Raises:
         ModelError: no ONNX network, or one that is broken or not of fixed size.
-        UsageError: a shape or an output that the network has not.
+        UsageError: a shape, an input or an output that the network has not.
         UnsupportedError: operators without a meaning here, all of them in one message.
     """
     model = load(Path(path))
     refuse_spiking(model, str(path))
-    if output is not None:
-        model = cut_to(model, output)
+    fix_inputs(model, fixed or {})
+    model = cut_to(model, chosen_output(model, output))
     check_tensors(model)
     if shape is not None:
         fix_shape(model, shape)
@@ -106,31 +109,65 @@ def first_line(error: BaseException) -> str:
     return lines[0] if lines else type(error).__name__
 
 
+def fix_inputs(model: onnx.ModelProto, fixed: Mapping[str, float]) -> None:
+    """Makes constants of inputs: one number in all places. An axis that the file leaves open has length 1."""
+    inputs = free_inputs(model)
+    for name, number in fixed.items():
+        if name not in inputs:
+            raise UsageError(f"the network has no input {name}", f"it has {', '.join(inputs)}")
+        kind = inputs[name].type.tensor_type
+        sizes = [max(1, dimension.dim_value) for dimension in kind.shape.dim]
+        values = np.full(sizes, number).astype(onnx.helper.tensor_dtype_to_np_dtype(kind.elem_type))
+        model.graph.initializer.append(numpy_helper.from_array(values, name))
+        model.graph.input.remove(inputs[name])
+
+
+def free_inputs(model: onnx.ModelProto) -> dict[str, onnx.ValueInfoProto]:
+    """Inputs that have no value in the file, by name."""
+    constants = {tensor.name for tensor in model.graph.initializer}
+    return {value.name: value for value in model.graph.input if value.name not in constants}
+
+
+def chosen_output(model: onnx.ModelProto, output: str | None) -> str:
+    """The name of the one output that is converted."""
+    names = [value.name for value in model.graph.output]
+    if output is None and len(names) != 1:
+        raise UnsupportedError(
+            f"the network has {len(names)} outputs ({', '.join(names)}); one is needed",
+            "choose the one that holds the scores: --scores NAME (output= of convert_onnx)",
+            "several-outputs",
+        )
+    if output is not None and output not in names:
+        raise UsageError(f"the network has no output {output}", f"it has {', '.join(names)}")
+    return output or names[0]
+
+
 def cut_to(model: onnx.ModelProto, output: str) -> onnx.ModelProto:
     """The model with one output, and only the nodes and inputs that it needs."""
-    kept = [value for value in model.graph.output if value.name == output]
-    if not kept:
-        names = ", ".join(value.name for value in model.graph.output)
-        raise UsageError(f"the network has no output {output}", f"it has {names}")
     needed = {output}
     nodes = []
     for node in reversed(model.graph.node):
         if needed & set(node.output):
-            needed |= set(node.input)
+            needed |= names_read(node)
             nodes.append(node)
     result = onnx.ModelProto()
     result.CopyFrom(model)
     del result.graph.node[:], result.graph.output[:], result.graph.input[:]
     result.graph.node.extend(reversed(nodes))
-    result.graph.output.extend(kept)
+    result.graph.output.extend(value for value in model.graph.output if value.name == output)
     result.graph.input.extend(value for value in model.graph.input if value.name in needed)
     return result
 
 
+def names_read(node: onnx.NodeProto) -> set[str]:
+    """Names of the tensors that a node reads, in its branches too."""
+    inner = (part for attribute in node.attribute for part in [attribute.g, *attribute.graphs])
+    return set(node.input).union(*(names_read(below) for graph in inner for below in graph.node))
+
+
 def fix_shape(model: onnx.ModelProto, shape: tuple[int, ...]) -> None:
     """Writes a shape into the model's one input."""
-    constants = {tensor.name for tensor in model.graph.initializer}
-    value = next(value for value in model.graph.input if value.name not in constants)
+    (value,) = free_inputs(model).values()
     dimensions = value.type.tensor_type.shape.dim
     sizes = [dimension.dim_value for dimension in dimensions]
     fits = len(sizes) == len(shape) and all(a in (0, b) for a, b in zip(sizes, shape, strict=True))
@@ -146,7 +183,7 @@ def fix_shape(model: onnx.ModelProto, shape: tuple[int, ...]) -> None:
 
 
 def check_tensors(model: onnx.ModelProto) -> None:
-    """Refuses NaN and infinity in weights, several inputs or outputs, and unknown sizes."""
+    """Refuses NaN and infinity in weights, and any number of inputs but one."""
     broken = []
     for tensor in model.graph.initializer:
         values = numpy_helper.to_array(tensor)
@@ -158,18 +195,15 @@ def check_tensors(model: onnx.ModelProto) -> None:
             "the training diverged or the export failed: export a sound checkpoint",
             "not-finite",
         )
-    constants = {tensor.name for tensor in model.graph.initializer}
-    inputs = [value.name for value in model.graph.input if value.name not in constants]
-    outputs = [value.name for value in model.graph.output]
-    for what, names in (("input", inputs), ("output", outputs)):
-        if len(names) != 1:
-            raise UnsupportedError(
-                f"the network has {len(names)} {what}s ({', '.join(names)}); one is needed",
-                "choose the one that holds the scores: --scores NAME (output= of convert_onnx)"
-                if what == "output"
-                else "export it with one input, or cut it with onnx.utils.extract_model",
-                f"several-{what}s",
-            )
+    inputs = list(free_inputs(model))
+    if not inputs:
+        raise constant_output(model.graph.output[0].name)
+    if len(inputs) > 1:
+        raise UnsupportedError(
+            f"the network has {len(inputs)} inputs ({', '.join(inputs)}); one is needed",
+            f"give the others a constant, such as --fix {inputs[-1]}=0 (fixed= of convert_onnx)",
+            "several-inputs",
+        )
 
 
 def to_float32(model: onnx.ModelProto) -> onnx.ModelProto:
@@ -197,8 +231,7 @@ def simplify(model: onnx.ModelProto) -> onnx.ModelProto:
     """Fixes the batch axis and folds what is constant. Operators stay apart and keep their names."""
     import onnxslim
 
-    constants = {tensor.name for tensor in model.graph.initializer}
-    value = next(value for value in model.graph.input if value.name not in constants)
+    (value,) = free_inputs(model).values()
     dimensions = value.type.tensor_type.shape.dim
     if len(dimensions) < 2:
         raise UnsupportedError(

@@ -47,13 +47,8 @@ def read_layers(
     """Layers of a simplified model; ``grid`` (channels, height, width) makes a flat input an image."""
     graph = model.graph
     (result,) = graph.output
-    independent = ModelError(
-        f"output {result.name} does not depend on the input",
-        "export the network again, in evaluation mode",
-        "constant-output",
-    )
     if not graph.input:
-        raise independent
+        raise constant_output(result.name)
     (source,) = graph.input
     shape = tuple(dimension.dim_value for dimension in source.type.tensor_type.shape.dim)
     size = math.prod(shape[1:])
@@ -68,7 +63,7 @@ def read_layers(
     read_nodes(net, model)
     output = net.values.get(result.name)
     if not isinstance(output, View):
-        raise independent
+        raise constant_output(result.name)
     try:
         layers, network_input, network_output = finish(net, source.name, shape[1:], result.name, output, grid)
     except Refused as error:
@@ -80,6 +75,15 @@ def read_layers(
     exposed = with_probes(model, [layer.probe.tensor for layer in layers[1:]])
     return Network(
         tuple(layers), network_input, network_output, exposed, original.SerializeToString(), shape[0]
+    )
+
+
+def constant_output(name: str) -> ModelError:
+    """What is wrong with a network that computes nothing."""
+    return ModelError(
+        f"output {name} does not depend on the input",
+        "export the network again, in evaluation mode",
+        "constant-output",
     )
 
 

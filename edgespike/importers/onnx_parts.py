@@ -126,7 +126,7 @@ def before_cut(net: Builder, node: Node) -> View:
 
 
 def pad(net: Builder, node: Node) -> View:
-    """Pad with a constant along axes of space; a Conv or an average pool behind it takes it over."""
+    """Pad with a number along axes of space; zeros are taken over by a Conv or an average pool behind it."""
     mode = node.attributes.get("mode", b"constant")
     if mode != b"constant":
         raise Refused(f"it pads by {mode.decode()}; padding with a constant is supported: train with zeros")
@@ -140,8 +140,10 @@ def pad(net: Builder, node: Node) -> View:
     sizes[:, axes] = np.asarray(amounts, np.int64).reshape(2, -1)
     if not sizes.any():
         return view
-    if (sizes < 0).any() or filling != 0:
-        raise Refused("it cuts, or pads with another number than 0")
+    if (sizes < 0).any():
+        raise Refused("it pads by less than 0: cut with Slice")
+    if not np.isfinite(filling):
+        raise Refused(f"it pads with {filling}; padding with a number is supported: use the pads of MaxPool")
     padded = [axis for axis in range(dimensions) if sizes[:, axis].any()]
     last_is_channel = dimensions in (3, 4) and dimensions - 1 not in padded and 1 in padded
     if 0 in padded or dimensions not in (3, 4) or (1 in padded and not last_is_channel):
@@ -156,8 +158,11 @@ def pad(net: Builder, node: Node) -> View:
     shape = (int(height + top + bottom), int(width + left + right), channels)
     ones = Convolution(np.ones((channels, 1, 1, 1)), (1, 1), (1, 1), (int(top), int(left)), channels)
     rows = channels_first(shape, dimensions)
-    result = net.append(node.output, shape, [Link(view.layer, ones)], 0.0, rows, view.batch)
-    net.padded[result.layer] = (view.layer, int(top), int(left))
+    bias = np.full(shape, filling)
+    bias[top : top + height, left : left + width] = 0
+    result = net.append(node.output, shape, [Link(view.layer, ones)], bias, rows, view.batch)
+    if not filling:
+        net.padded[result.layer] = (view.layer, int(top), int(left))
     if last_is_channel:
         result = net.probe_at(node.output, result.moved(lambda array: np.moveaxis(array, 1, -1)))
     return result

@@ -1075,6 +1075,17 @@ def padded_channels_last() -> Writer:
     return flat_gemm(net, 120)
 
 
+@network
+def padded_with_other_numbers() -> Writer:
+    net = Writer((1, 2, 6, 5))
+    net.add("Pad", net.constant(np.array([0, 0, 1, 2, 0, 0, 0, 1])), net.constant(0.5))
+    net.conv(2, 4, 3, 3, strides=[2, 1])
+    net.add("Relu")
+    net.add("Pad", net.constant(np.array([0, 0, 1, 0, 0, 0, 0, 1])), net.constant(-1.0))
+    net.add("AveragePool", kernel_shape=[2, 2], pads=[0, 0, 1, 0], count_include_pad=1)
+    return flat_gemm(net, 96)
+
+
 # ---- the float twin ----------------------------------------------------------------
 
 

@@ -6,10 +6,13 @@ from pathlib import Path
 
 import numpy as np
 import onnx
+import onnxruntime
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 from small_networks import NETWORKS, Writer, flat_gemm
 
+from edgespike import InferenceSession
+from edgespike.convert import Calibration, convert_onnx
 from edgespike.errors import ModelError, UnsupportedError, UsageError
 from edgespike.importers.onnx import read_onnx
 
@@ -245,6 +248,20 @@ def test_reasons(tmp_path: Path) -> None:
     places.add("Cast", source="where", to=TensorProto.FLOAT)
     assert "second output" in refused(flat_gemm(places, 18), tmp_path).message
 
+    endless = Writer((1, 2, 4, 4))
+    endless.conv(2, 3, 1, 1)
+    endless.add("Pad", endless.constant(np.array([0, 0, 1, 1, 0, 0, 1, 1])), endless.constant(-np.inf))
+    assert "use the pads of MaxPool" in refused(flat_gemm(endless, 108), tmp_path).message
+
+    cut = Writer((1, 2, 4, 4))
+    cut.conv(2, 3, 1, 1)
+    cut.add("Pad", cut.constant(np.array([0, 0, -1, 0, 0, 0, 0, 0])))
+    assert "cut with Slice" in refused(flat_gemm(cut, 36), tmp_path).message
+
+    upsampled = Writer((1, 2, 4, 4))
+    upsampled.add("ConvTranspose", upsampled.normal(2, 3, 2, 2))
+    assert "a transposed convolution" in refused(flat_gemm(upsampled, 75), tmp_path).message
+
     mixed = Writer((4, 6))
     mixed.add("Reshape", mixed.constant(np.array([2, 12])))
     mixed.gemm(12, 3)
@@ -278,22 +295,51 @@ def two_headed() -> onnx.ModelProto:
     net = perceptron()
     net.nodes.append(helper.make_node("Add", ["t1", "second"], ["other"]))
     model = net.model()
-    model.graph.input.append(helper.make_tensor_value_info("second", TensorProto.FLOAT, [1, 5]))
+    model.graph.input.append(helper.make_tensor_value_info("second", TensorProto.FLOAT, ["N", 5]))
     model.graph.output.append(helper.make_tensor_value_info("other", TensorProto.FLOAT, [1, 5]))
     return model
 
 
 def test_an_output_is_chosen_with_what_it_needs(tmp_path: Path) -> None:
     onnx.save(two_headed(), tmp_path / "network.onnx")
-    with pytest.raises(UnsupportedError, match="2 inputs"):
+    with pytest.raises(UnsupportedError, match=r"2 outputs \(t2, other\).*one is needed"):
         read_onnx(tmp_path / "network.onnx")
     network = read_onnx(tmp_path / "network.onnx", output="t2")
     assert (network.output.name, len(network.layers)) == ("t2", 3)
-    with pytest.raises(UnsupportedError, match=r"2 inputs \(x, second\)"):
-        read_onnx(tmp_path / "network.onnx", output="other")
     with pytest.raises(UsageError, match="no output third") as caught:
         read_onnx(tmp_path / "network.onnx", output="third")
     assert "t2, other" in caught.value.hint
+
+
+def test_an_input_is_chosen_by_fixing_the_others(tmp_path: Path) -> None:
+    path = tmp_path / "network.onnx"
+    onnx.save(two_headed(), path)
+    with pytest.raises(UnsupportedError, match=r"2 inputs \(x, second\); one is needed") as caught:
+        read_onnx(path, output="other")
+    assert "--fix second=0" in caught.value.hint
+    with pytest.raises(UsageError, match="no input third") as wrong:
+        read_onnx(path, output="other", fixed={"third": 0})
+    assert "x, second" in wrong.value.hint
+    x = np.random.default_rng(0).normal(0, 1, (20, 6)).astype(np.float32)
+    graph, _ = convert_onnx(path, Calibration(x), output="other", fixed={"second": 1.5})
+    (expected,) = onnxruntime.InferenceSession(path).run(
+        ["other"], {"x": x[:1], "second": np.full((1, 5), 1.5, np.float32)}
+    )
+    scores = InferenceSession(graph).run(None, {"x": x[:1]})[0]
+    np.testing.assert_allclose(scores, expected, atol=0.03)
+    assert graph.metadata["fixed_inputs"] == {"second": 1.5}
+
+
+def test_an_input_that_nothing_reads_is_no_input(tmp_path: Path) -> None:
+    model = perceptron().model()
+    model.graph.input.append(helper.make_tensor_value_info("unused", TensorProto.BOOL, []))
+    onnx.save(model, tmp_path / "network.onnx")
+    assert read_onnx(tmp_path / "network.onnx").input.name == "x"
+
+
+def test_all_inputs_fixed(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match="does not depend on the input"):
+        read_onnx(written(perceptron(), tmp_path), fixed={"x": 1.0})
 
 
 def test_an_open_size_is_given(tmp_path: Path) -> None:
