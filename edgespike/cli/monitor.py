@@ -197,6 +197,7 @@ class Monitor:
             "results": self.results,
             "accuracy": self.accuracy,
             "seconds": seconds,
+            "behind_s": player.behind_s,
             "events": player.sent,
             "events_per_second": player.sent / seconds,
             "delay_ms": percentiles_ms(delays, (50, 90, 95, 99)) if delays else None,

@@ -6,6 +6,7 @@ import math
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -23,8 +24,10 @@ from edgespike.sources import Source
 
 __all__ = ["Answer", "Player"]
 
-STEP_US = 10_000  # events go out in pieces of this length
-LATE_S = 0.1  # a live stream drops what cannot go out within this time
+STEP_S = 0.002  # at a pace, events go out in pieces of this length
+FRAME_BYTES, FRAME_SHARE = 26, 0.1  # or longer ones, where their frames would take more of a serial line
+PIECE_US, PIECE_EVENTS = 10_000, 2000  # without a pace, pieces are at least so long or have so many events
+LATE_S = 0.1  # a live stream drops what cannot go out within this time, others fall behind their pace
 REMEMBERED = 1000  # recordings whose answers may still come
 
 Reply = tuple[int, Result]  # number of the recording, what the network said
@@ -45,6 +48,8 @@ class Answer:
 
 class Player:
     """Plays to one network. ``sent``: events given to it; ``outside``: left out, not on its sensor.
+
+    ``behind_s``: seconds that recordings began later than at their pace, to wait for a slow board.
 
     A recording, which begins at the network's initial state, gives a result at the end of each
     complete window. One that is shorter than a window, or for a network without windows, gives
@@ -69,6 +74,7 @@ class Player:
         self.paced = math.isfinite(speed)
         self.live = live
         self.sent = self.outside = 0
+        self.behind_s = 0.0
         self.on_events: Callable[[NDArray[Any]], None] = lambda events: None  # on their way
         board = session.backend
         self.lane: Lane = HereLane(session)
@@ -85,10 +91,12 @@ class Player:
             DataError: naming the recording that cannot be used.
         """
         start = time.perf_counter()
-        for number, recording in enumerate(recordings):
-            events = rebase(recording.load())
-            if not self.live:
-                start = max(start, time.perf_counter())  # wait for a slow board; a live source does not
+        for number, (recording, load) in enumerate(_ahead(recordings)):
+            events = rebase(load())
+            late = time.perf_counter() - start
+            if not self.live and (late > LATE_S or not self.paced):  # wait; a live source does not
+                start += late
+                self.behind_s += late if self.paced else 0.0
             self._begun[number] = recording, start
             self._begun.pop(number - REMEMBERED, None)
             with about(recording.name, DataError):
@@ -114,6 +122,7 @@ class Player:
         recording = Sample(source.name, None, lambda: source.read(0))
         number, base = 0, 0
         self.lane.begin(0)
+        due = time.perf_counter()
         for events, known in given:
             begun = time.perf_counter() if source.epoch is None else source.epoch
             self._begun[number] = recording, begun + base / 1e6 / self.speed
@@ -128,6 +137,8 @@ class Player:
             yield from self._give(events, base, known)
             if time.perf_counter() > until_host:
                 break
+            due = max(time.perf_counter(), due + self.lane.step_s)  # what comes meanwhile goes together
+            yield from self._answers(self.lane.wait(due))
         if self.sent and not every_us:
             yield from self._answers(self.lane.end())
         yield from self._answers(self.lane.drain())
@@ -178,23 +189,48 @@ class Player:
         return board.statistics() if isinstance(board, DeviceClient) else None
 
     def _play_one(self, number: int, events: NDArray[Any], start: float) -> Iterator[Answer]:
-        end_us = duration_us(events)
         self.lane.begin(number)
-        for begin in range(0, end_us, STEP_US):
-            until = min(begin + STEP_US, end_us)
+        first = 0
+        for until, last in self._pieces(events):
             due = start + until / 1e6 / self.speed if self.paced else time.perf_counter()
             yield from self._answers(self.lane.wait(due))
-            first, last = np.searchsorted(events["t"], [begin, until])
-            self.sent += int(last - first)
+            self.sent += last - first
             self.on_events(events[first:last])
             yield from self._answers(self.lane.send(events[first:last], until, due))
+            first = last
         yield from self._answers(self.lane.end())
+
+    def _pieces(self, events: NDArray[Any]) -> Iterator[tuple[int, int]]:
+        """Where a recording is cut, at the ends of windows too: times, and how many events come before them."""
+        end_us, window_us = duration_us(events), self.session.window_us
+        step_us = max(PIECE_US, end_us * PIECE_EVENTS // max(len(events), 1))
+        if self.paced:
+            step_us = max(1, round(1e6 * self.lane.step_s * self.speed))
+        cuts = [np.arange(step_us, end_us, step_us), [end_us] if end_us else []]
+        if window_us and self.paced:
+            cuts.append(np.arange(window_us, end_us, window_us))
+        times = np.unique(np.concatenate(cuts)).astype(np.int64)
+        counts = np.searchsorted(np.ascontiguousarray(events["t"]), times)
+        yield from zip(times.tolist(), counts.tolist(), strict=True)
 
     def _answers(self, replies: list[Reply]) -> Iterator[Answer]:
         for number, result in replies:
             recording, start = self._begun[number]
             delay = time.perf_counter() - start - result.time_us / 1e6 / self.speed
             yield Answer(recording, result, max(0.0, delay) if self.paced else None, number)
+
+
+def _ahead(recordings: Iterable[Sample]) -> Iterator[tuple[Sample, Callable[[], NDArray[Any]]]]:
+    """Recordings, each of which is loaded while the one before it is played."""
+    with ThreadPoolExecutor(1) as loader:
+        waiting: deque[tuple[Sample, Future[NDArray[Any]]]] = deque()
+        for recording in recordings:
+            waiting.append((recording, loader.submit(recording.load)))
+            if len(waiting) > 1:
+                before, future = waiting.popleft()
+                yield before, future.result
+        for recording, future in waiting:
+            yield recording, future.result
 
 
 def duration_us(events: NDArray[Any]) -> int:
@@ -208,8 +244,11 @@ def duration_us(events: NDArray[Any]) -> int:
 class Lane(Protocol):
     """The way to a network. Every call returns what has come back since the last one.
 
-    ``busy_s``: seconds that the network has computed; None: unknown.
+    ``busy_s``: seconds that the network has computed; None: unknown. ``step_s``: how long the pieces
+    of a stream shall be that are sent together.
     """
+
+    step_s: float
 
     @property
     def busy_s(self) -> float | None: ...
@@ -229,6 +268,7 @@ class HereLane:
         self.number = 0
         self.answered = False
         self.busy_s = 0.0
+        self.step_s = STEP_S
 
     def begin(self, number: int) -> None:
         self.session.reset()
@@ -266,6 +306,9 @@ class BoardLane:
         self.reads: deque[int] = deque()  # times of the results that were asked for
         self.read_before: tuple[int, int] = 0, 0  # events, and microseconds of computing, that they have told
         self.busy_s = 0.0 if client.info.measures_time else None
+        self.step_s = STEP_S
+        if client.baud:
+            self.step_s = max(STEP_S, FRAME_BYTES * 10 / client.baud / FRAME_SHARE)
         self.client.start(Mode.LIVE if live else Mode.LOSSLESS)
 
     def begin(self, number: int) -> None:
@@ -350,6 +393,7 @@ class JournalLane:
 
     def __init__(self, lane: Lane, journal: JournalWriter) -> None:
         self.lane, self.journal = lane, journal
+        self.step_s = lane.step_s
         self.number = 0
 
     @property

@@ -365,6 +365,8 @@ def print_summary(summary: dict[str, Any]) -> None:
         ("events", f"{summary['events']:,} in {summary['seconds']:.2f} s"),
         ("rate", f"{summary['events_per_second']:,.0f} events a second"),
     ]
+    if summary["behind_s"]:
+        fields.append(("behind", f"{summary['behind_s']:.1f} s, to wait for the network"))
     if delay:
         fields.append(("delay", ", ".join(f"{name} {ms:.1f} ms" for name, ms in delay.items())))
     if summary["load"] is not None:

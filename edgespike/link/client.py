@@ -129,6 +129,11 @@ class DeviceClient:
         return self._connection.name
 
     @property
+    def baud(self) -> int | None:
+        """Bits per second of the line; None: it has none, like a socket."""
+        return self._connection.transport.baud
+
+    @property
     def info(self) -> HelloInfo:
         """What the board last said about itself."""
         return self._connection.info
