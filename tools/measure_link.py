@@ -41,12 +41,12 @@ WINDOW_US = 300_000
 ROUND_TRIPS = 200
 
 
-def counting_model(tick_us: int) -> bytes:
+def counting_model(tick_us: int, shape: tuple[int, int, int] = SHAPE, window_us: int = WINDOW_US) -> bytes:
     """A network that counts events into one score."""
-    window = WINDOW_US // tick_us
+    window = window_us // tick_us
     table = np.tile(np.arange(256, dtype=np.int16), (2, 1))
     inputs = InputSpec(tick_us, window, EventCounts(2, 1, window, 255, table))
-    pixels = Population("input", SHAPE, LevelInput(0, 255), None, np.zeros(SHAPE, np.int32))
+    pixels = Population("input", shape, LevelInput(0, 255), None, np.zeros(shape, np.int32))
     zero = np.zeros((1, 1, 1), np.int32)
     output = Population("count", zero.shape, Accumulator(), zero, None, 32)
     weight = np.ones((pixels.size, 1), np.int8)

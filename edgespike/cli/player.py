@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
+import sys
 import time
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -28,6 +28,7 @@ STEP_S = 0.002  # at a pace, events go out in pieces of this length
 FRAME_BYTES, FRAME_SHARE = 26, 0.1  # or longer ones, where their frames would take more of a serial line
 PIECE_US, PIECE_EVENTS = 10_000, 2000  # without a pace, pieces are at least so long or have so many events
 LATE_S = 0.1  # a live stream drops what cannot go out within this time, others fall behind their pace
+SWITCH_S = 0.0005  # a stream waits no longer than this for threads that load recordings or draw views
 REMEMBERED = 1000  # recordings whose answers may still come
 
 Reply = tuple[int, Result]  # number of the recording, what the network said
@@ -69,6 +70,7 @@ class Player:
         live: bool = False,
         journal: JournalWriter | None = None,
     ) -> None:
+        sys.setswitchinterval(SWITCH_S)
         self.session = session
         self.speed = speed
         self.paced = math.isfinite(speed)
@@ -91,7 +93,8 @@ class Player:
             DataError: naming the recording that cannot be used.
         """
         start = time.perf_counter()
-        for number, (recording, load) in enumerate(_ahead(recordings)):
+        ahead = _Ahead(recordings)
+        for number, (recording, load) in enumerate(ahead):
             events = rebase(load())
             late = time.perf_counter() - start
             if not self.live and (late > LATE_S or not self.paced):  # wait; a live source does not
@@ -100,7 +103,7 @@ class Player:
             self._begun[number] = recording, start
             self._begun.pop(number - REMEMBERED, None)
             with about(recording.name, DataError):
-                yield from self._play_one(number, events, start)
+                yield from self._play_one(number, events, start, ahead)
             start += duration_us(events) / 1e6 / self.speed
         yield from self._answers(self.lane.drain())
 
@@ -138,7 +141,7 @@ class Player:
             if time.perf_counter() > until_host:
                 break
             due = max(time.perf_counter(), due + self.lane.step_s)  # what comes meanwhile goes together
-            yield from self._answers(self.lane.wait(due))
+            yield from self._wait(due)
         if self.sent and not every_us:
             yield from self._answers(self.lane.end())
         yield from self._answers(self.lane.drain())
@@ -188,30 +191,39 @@ class Player:
         board = self.session.backend
         return board.statistics() if isinstance(board, DeviceClient) else None
 
-    def _play_one(self, number: int, events: NDArray[Any], start: float) -> Iterator[Answer]:
+    def _play_one(self, number: int, events: NDArray[Any], start: float, ahead: _Ahead) -> Iterator[Answer]:
         self.lane.begin(number)
-        first = 0
+        first, half_us = 0, duration_us(events) // 2
         for until, last in self._pieces(events):
             due = start + until / 1e6 / self.speed if self.paced else time.perf_counter()
-            yield from self._answers(self.lane.wait(due))
+            yield from self._wait(due)
             self.sent += last - first
             self.on_events(events[first:last])
             yield from self._answers(self.lane.send(events[first:last], until, due))
             first = last
+            if self.paced and until > half_us:  # not when results come that may not wait
+                ahead.prepare()
         yield from self._answers(self.lane.end())
 
     def _pieces(self, events: NDArray[Any]) -> Iterator[tuple[int, int]]:
-        """Where a recording is cut, at the ends of windows too: times, and how many events come before them."""
+        """Where a recording is cut, at the ends of windows too: times, and numbers of events until then."""
         end_us, window_us = duration_us(events), self.session.window_us
         step_us = max(PIECE_US, end_us * PIECE_EVENTS // max(len(events), 1))
         if self.paced:
             step_us = max(1, round(1e6 * self.lane.step_s * self.speed))
-        cuts = [np.arange(step_us, end_us, step_us), [end_us] if end_us else []]
+        cuts = set(range(step_us, end_us, step_us))
         if window_us and self.paced:
-            cuts.append(np.arange(window_us, end_us, window_us))
-        times = np.unique(np.concatenate(cuts)).astype(np.int64)
+            cuts.update(range(window_us, end_us, window_us))
+        times = np.array(sorted(cuts | {end_us}), np.int64)
         counts = np.searchsorted(np.ascontiguousarray(events["t"]), times)
         yield from zip(times.tolist(), counts.tolist(), strict=True)
+
+    def _wait(self, due: float) -> Iterator[Answer]:
+        """Answers, as they come, until it is time to go on."""
+        while True:
+            yield from self._answers(self.lane.wait(due))
+            if time.perf_counter() >= due:
+                return
 
     def _answers(self, replies: list[Reply]) -> Iterator[Answer]:
         for number, result in replies:
@@ -220,17 +232,27 @@ class Player:
             yield Answer(recording, result, max(0.0, delay) if self.paced else None, number)
 
 
-def _ahead(recordings: Iterable[Sample]) -> Iterator[tuple[Sample, Callable[[], NDArray[Any]]]]:
-    """Recordings, each of which is loaded while the one before it is played."""
-    with ThreadPoolExecutor(1) as loader:
-        waiting: deque[tuple[Sample, Future[NDArray[Any]]]] = deque()
-        for recording in recordings:
-            waiting.append((recording, loader.submit(recording.load)))
-            if len(waiting) > 1:
-                before, future = waiting.popleft()
-                yield before, future.result
-        for recording, future in waiting:
-            yield recording, future.result
+class _Ahead:
+    """Recordings, the next of which can be loaded while one is played."""
+
+    def __init__(self, recordings: Iterable[Sample]) -> None:
+        self._recordings = iter(recordings)
+        self._loader = ThreadPoolExecutor(1)
+        self._next: tuple[Sample, Callable[[], NDArray[Any]]] | None = None
+
+    def prepare(self) -> None:
+        """Begin to load the next one in another thread."""
+        if self._next is None and (recording := next(self._recordings, None)):
+            self._next = recording, self._loader.submit(recording.load).result
+
+    def __iter__(self) -> Iterator[tuple[Sample, Callable[[], NDArray[Any]]]]:
+        """Recordings, and how to get their events."""
+        with self._loader:
+            for recording in self._recordings:
+                self._next = recording, recording.load
+                while self._next:
+                    prepared, self._next = self._next, None
+                    yield prepared
 
 
 def duration_us(events: NDArray[Any]) -> int:
@@ -242,7 +264,8 @@ def duration_us(events: NDArray[Any]) -> int:
 
 
 class Lane(Protocol):
-    """The way to a network. Every call returns what has come back since the last one.
+    """The way to a network. Every call returns what has come back since the last one; ``wait``, as soon
+    as something has, or when it is time.
 
     ``busy_s``: seconds that the network has computed; None: unknown. ``step_s``: how long the pieces
     of a stream shall be that are sent together.
@@ -319,8 +342,8 @@ class BoardLane:
 
     def wait(self, due: float) -> list[Reply]:
         replies = self._poll(0.0)
-        while (left := due - time.perf_counter()) > 0:
-            replies += self._poll(left)
+        while not replies and (left := due - time.perf_counter()) > 0:
+            replies = self._poll(left)
         return replies
 
     def send(self, events: NDArray[Any], until_us: int, due: float) -> list[Reply]:
