@@ -135,6 +135,7 @@ def random_recording(rate: float, seconds: float, side: int) -> NDArray[Any]:
     rng = np.random.default_rng(0)
     count = round(rate * seconds)
     t = np.sort(rng.integers(0, round(1e6 * seconds), count))
+    t[[0, -1]] = 0, round(1e6 * seconds) - 1  # the last window is complete
     return make_events(t, *rng.integers(0, side, (2, count)), rng.integers(0, 2, count))
 
 
@@ -237,7 +238,7 @@ def measure_line(arguments: argparse.Namespace) -> Rows:
 
 def measure_endurance(arguments: argparse.Namespace) -> Rows:
     """Delays, memory and losses, minute by minute."""
-    events = random_recording(arguments.rate, 10.0, 128)
+    events = random_recording(arguments.rate, 1.0, 128)
     model = counting_model(1000, (128, 128, 2), WINDOW_US)
     rows: Rows = []
     with (

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import sys
 import time
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -27,6 +28,7 @@ __all__ = ["Answer", "Player"]
 STEP_S = 0.002  # at a pace, events go out in pieces of this length
 FRAME_BYTES, FRAME_SHARE = 26, 0.1  # or longer ones, where their frames would take more of a serial line
 PIECE_US, PIECE_EVENTS = 10_000, 2000  # without a pace, pieces are at least so long or have so many events
+BACKLOG_S = 0.04  # a live stream has no more than this on a serial line: what waits there cannot be dropped
 LATE_S = 0.1  # a live stream drops what cannot go out within this time, others fall behind their pace
 SWITCH_S = 0.0005  # a stream waits no longer than this for threads that load recordings or draw views
 REMEMBERED = 1000  # recordings whose answers may still come
@@ -125,7 +127,6 @@ class Player:
         recording = Sample(source.name, None, lambda: source.read(0))
         number, base = 0, 0
         self.lane.begin(0)
-        due = time.perf_counter()
         for events, known in given:
             begun = time.perf_counter() if source.epoch is None else source.epoch
             self._begun[number] = recording, begun + base / 1e6 / self.speed
@@ -140,8 +141,6 @@ class Player:
             yield from self._give(events, base, known)
             if time.perf_counter() > until_host:
                 break
-            due = max(time.perf_counter(), due + self.lane.step_s)  # what comes meanwhile goes together
-            yield from self._wait(due)
         if self.sent and not every_us:
             yield from self._answers(self.lane.end())
         yield from self._answers(self.lane.drain())
@@ -332,7 +331,8 @@ class BoardLane:
         self.step_s = STEP_S
         if client.baud:
             self.step_s = max(STEP_S, FRAME_BYTES * 10 / client.baud / FRAME_SHARE)
-        self.client.start(Mode.LIVE if live else Mode.LOSSLESS)
+        backlog = round(BACKLOG_S * client.baud / 10) if client.baud else None
+        self.client.start(Mode.LIVE if live else Mode.LOSSLESS, backlog=backlog)
 
     def begin(self, number: int) -> None:
         # The end of a sample has begun the next one, and samples count from 0 as recordings do.

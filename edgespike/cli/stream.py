@@ -148,7 +148,7 @@ def command(
             heard = stack.enter_context(open_source(source))
             chain = Filters(filters, heard.sensor, session)
             player = Player(session, 1.0, not heard.waits, journal)
-            given = ((chain(events), known) for events, known in pieces(heard))
+            given = ((chain(events), known) for events, known in pieces(heard, player.lane.step_s))
             answers = player.listen(heard, given, every_us, seconds or math.inf)
         else:
             heard = None

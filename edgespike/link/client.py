@@ -430,13 +430,17 @@ class DeviceClient:
 
     # ---- as a stream
 
-    def start(self, mode: Mode) -> None:
+    def start(self, mode: Mode, *, backlog: int | None = None) -> None:
         """Begin a stream: the network is reset, and events go out as fast as they are given.
 
         ``Mode.LOSSLESS`` repairs damage and gives the offline result bit for bit.
         ``Mode.LIVE`` never sends an event again; results say what was lost.
+
+        Args:
+            backlog: live: how many bytes may be on their way; None: as many as the board has room for.
+                On a slow line that may be a second's, and under overload results are as late.
         """
-        self._stream.start(mode)
+        self._stream.start(mode, backlog=backlog)
         self._begin_backend()
         self._at_start = False
 

@@ -94,6 +94,7 @@ class Stream:
         self._ping_pause = self.connection.retry
         self._probe_wanted = False
         self._moved_at = now
+        self._asks = False  # when the window is full: the board by itself tells less often
         self._ends_with_end = False  # the last frame was END_SAMPLE
         self._tail_lost = False  # the last frame was lost
 
@@ -102,8 +103,11 @@ class Stream:
         self._window = 0  # of the last tick sent
         self._window_start = 0
 
-    def start(self, mode: Mode, *, keep: bool = False) -> None:
-        """Begin a stream; the network is reset unless `keep`. What was on its way is forgotten."""
+    def start(self, mode: Mode, *, keep: bool = False, backlog: int | None = None) -> None:
+        """Begin a stream; the network is reset unless `keep`. What was on its way is forgotten.
+
+        Not more than `backlog` bytes of a live stream are on their way at a time.
+        """
         info = self.connection.info
         self.started = False
         former, self._number = self._number, self.connection.random.randrange(1, 1 << 32)
@@ -117,6 +121,9 @@ class Stream:
             raise error_of(status, f"the board at {self.connection.name}")
         self._clear(mode, keep)
         self.outgoing.window = min(info.window, GREATEST_WINDOW)
+        if mode == Mode.LIVE and backlog is not None and backlog < info.window:
+            self.outgoing.window = backlog
+            self._asks = True
         self.outgoing.result_slots = info.result_slots
 
     def _taken(self) -> DeviceError:
@@ -148,7 +155,10 @@ class Stream:
         """
         self.check()
         room = self.outgoing.room
-        if self._ping is not None or self.outgoing.unsent or (room <= 0 and self.outgoing.in_flight):
+        if self._ping is not None or self.outgoing.unsent:
+            return 0
+        if room <= 0 and self.outgoing.in_flight:
+            self._probe_wanted |= self._asks
             return 0
         info = self.connection.info
         some = events[: max(room, info.max_payload) // 2]
@@ -162,6 +172,8 @@ class Stream:
             taken += count
             self._queue(frame, self._windows_closed(int(some["tick"][taken - 1])))
         self.event_number = (self.event_number + taken) & 0xFFFFFFFF
+        if not taken:
+            self._probe_wanted |= self._asks
         if self.mode == Mode.LIVE:
             self._count(self._sent, some[:taken], *window)
         self._ends_with_end = False

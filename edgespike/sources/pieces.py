@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -11,7 +12,7 @@ from numpy.typing import NDArray
 from edgespike.events import EVENT
 from edgespike.sources.source import Source
 
-STEP_S = 0.005  # a quiet stream is looked at this often
+STEP_S = 0.002  # a stream is looked at this often: what came meanwhile goes together
 LAG_US = 20_000  # how long after an event's time it may still come, at the latest
 
 
@@ -22,8 +23,11 @@ def pieces(source: Source, step: float = STEP_S) -> Iterator[tuple[NDArray[Any],
     time until which the stream was known; it counts as late. With a sensor that is sampled, its
     samples alone let time pass.
     """
-    known = 0
+    known, due = 0, 0.0
     while not source.ended:
+        if not source.waits:
+            time.sleep(max(0.0, due - time.perf_counter()))
+            due = time.perf_counter() + step
         events = source.read(step)
         source.counts.late += int((events["t"] < known).sum())
         events["t"] = np.maximum(events["t"], known)
