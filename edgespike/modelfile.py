@@ -58,6 +58,7 @@ POPULATION = struct.Struct("<BBBBHHHHiiIIIBBBBiiIHHBBHIhBx")
 PROJECTION = struct.Struct("<BBBBHHHHHHHHHHHxxII12x")
 INPUT = struct.Struct("<BBHHHIIIHHII")
 TEST = struct.Struct("<III4x")
+TEST_MOST = 4096  # events of a self-test, and ticks in which it ends
 NEURON_KINDS = (LevelInput, SpikeInput, Activation, MaxPool, Accumulator, IntegrateAndFire)
 CONNECTION_KINDS = (Dense, Convolution, SumPool, OneToOne, MaxPoolWindow)
 
@@ -371,6 +372,12 @@ def _encode_input(graph: Graph) -> bytes:
         spec.early_exit.margin if spec.early_exit else 0,
     )
     return record + (counts.table.astype("<i2").tobytes() if counts else b"")
+
+
+def self_test_events(graph: Graph, events: NDArray[Any]) -> NDArray[Any]:
+    """The first events (dtype CORE_EVENT), as many as a self-test may have (docs/format.md)."""
+    events = events[:TEST_MOST]
+    return events if one_shot_bytes(graph) else events[events["tick"] < TEST_MOST]
 
 
 def _encode_self_test(test: SelfTest | None, scores: int) -> bytes:

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from edgespike.convert.calibration import Calibration
 from edgespike.errors import DataError, UsageError
 from edgespike.graph import EarlyExit, Graph, SelfTest, SpikeInput
+from edgespike.modelfile import self_test_events
 from edgespike.reference import ReferenceNetwork
 from edgespike.session import InferenceSession, Result
 
@@ -144,11 +145,12 @@ def placed(graph: Graph, rule: EarlyExit | None) -> Graph:
     graph = replace(graph, input=replace(graph.input, early_exit=rule))
     if graph.self_test is None:
         return graph
+    events = self_test_events(graph, graph.self_test.events)
     reference = ReferenceNetwork(graph)
-    reference.push(graph.self_test.events)
+    reference.push(events)
     reference.finish()
     digest = zlib.crc32(reference.output().astype("<i4").tobytes())
-    return replace(graph, self_test=SelfTest(graph.self_test.events, digest))
+    return replace(graph, self_test=SelfTest(events, digest))
 
 
 def run(graph: Graph, x: NDArray[Any]) -> tuple[list[Result], int]:

@@ -10,14 +10,26 @@ from numpy.typing import NDArray
 
 from edgespike.convert.dense import State, settle
 from edgespike.graph import CORE_EVENT, Graph, SelfTest
+from edgespike.modelfile import self_test_events
 
 
 def golden_self_test(graph: Graph, inputs: State) -> SelfTest:
     """The self-test of one of the samples of input levels: of that with the fewest events."""
     changes = (inputs != graph.populations[0].initial_level).reshape(len(inputs), -1).sum(axis=1)
     sample = inputs[changes.argmin()]
-    scores = settle(graph, sample[None])[-1]
-    return SelfTest(level_events(graph, sample), zlib.crc32(scores.astype("<i4").tobytes()))
+    events = self_test_events(graph, level_events(graph, sample))
+    scores = settle(graph, levels_after(graph, events, sample)[None])[-1]
+    return SelfTest(events, zlib.crc32(scores.astype("<i4").tobytes()))
+
+
+def levels_after(graph: Graph, events: NDArray[Any], sample: State) -> State:
+    """The input levels when only these of a sample's events have come."""
+    counts = graph.input.event_counts
+    part = events["tick"] // counts.slice_ticks * counts.polarities if counts else 0
+    place = events["y"], events["x"], events["channel"] + part
+    levels = np.array(graph.populations[0].initial_level)
+    levels[place] = sample[place]
+    return levels
 
 
 def level_events(graph: Graph, sample: State) -> NDArray[Any]:

@@ -45,7 +45,7 @@ from edgespike.graph import (
 )
 from edgespike.importers.nir import read_nir
 from edgespike.importers.spiking_network import FloatNetwork, SumPool
-from edgespike.modelfile import encode_model
+from edgespike.modelfile import encode_model, self_test_events
 from edgespike.reference import ReferenceNetwork
 from edgespike.session import InferenceSession
 
@@ -308,6 +308,7 @@ def golden_self_test(graph: Graph, samples: Array | None) -> SelfTest:
         info = graph.metadata["input"]
         sample = np.moveaxis(samples[0], -1, 1).reshape(len(samples[0]), *info["shape"])
         events = session.sample_events(sample)[:TEST_EVENTS]
+        events["tick"] -= events["tick"][:1]
     else:
         random = np.random.default_rng(0)
         height, width, channels = graph.populations[0].shape
@@ -316,6 +317,7 @@ def golden_self_test(graph: Graph, samples: Array | None) -> SelfTest:
         events["y"], events["x"] = random.integers(0, (height, width), (TEST_EVENTS, 2)).T
         events["channel"] = random.integers(0, channels, TEST_EVENTS)
         events["value"] = 1
+    events = self_test_events(graph, events)
     reference = ReferenceNetwork(graph)
     reference.push(events)
     reference.finish()

@@ -129,6 +129,8 @@ typedef struct es_input {
     uint32_t exit_margin;
 } es_input;
 
+#define ES_TEST_MOST 4096u /* events of a self-test, and ticks in which it ends */
+
 typedef struct es_test {
     uint32_t event_count;
     uint32_t score_count;

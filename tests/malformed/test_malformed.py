@@ -161,6 +161,15 @@ def short_self_test(file: ModelFile) -> None:
     file.header("file size", len(file.data))
 
 
+def endless_self_test(file: ModelFile) -> None:
+    """One event more than a self-test may have, all the same."""
+    event = file.data[file.start("TEST") + 16 : file.start("TEST") + 28]
+    file.data[file.start("TEST") + 16 :] = event * 4097
+    file.test(events=4097)
+    file.section("TEST", "size", 16 + 12 * 4097)
+    file.header("file size", len(file.data))
+
+
 def long_input(file: ModelFile) -> None:
     """As if a direct input had a table."""
     file.data[file.start("META") : file.start("META")] = bytes(16)
@@ -459,6 +468,8 @@ RULES: dict[str, list[tuple[str, str, Patch]]] = {
         ("channel outside", "level", test(channel=2)),
         ("third polarity", "counting", test(channel=2)),
         ("behind the first window", "level", test(last_tick=20)),
+        ("too many events", "level", endless_self_test),
+        ("too many ticks in which silence is work", "spiking", test(last_tick=4096)),
     ],
 }
 
