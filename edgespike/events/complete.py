@@ -45,11 +45,15 @@ def _check_raw(data: bytes) -> None:
     header, begin = _header_lines(data, b"%")
     if not header:
         raise _wrong("a Prophesee RAW file", data)
-    text = b"\n".join(header)
     if begin == len(data) and header[-1] != b"% end":
         raise _cut("in its header")
-    size = 2 if b"EVT3" in text or b"evt 3" in text else 4
-    _check_words(data, begin, size)
+    _check_words(data, begin, 2 if is_evt3(data) else 4)
+
+
+def is_evt3(data: bytes) -> bool:
+    """Whether the header of a Prophesee RAW file says EVT3."""
+    text = b"\n".join(_header_lines(data, b"%")[0])
+    return b"EVT3" in text or b"evt 3" in text
 
 
 def _check_dat(data: bytes) -> None:

@@ -1,8 +1,9 @@
 """Event files that eventcv reads and writes: AEDAT 2 and 4, EVT2, EVT3, DAT, ROS 1 bags, HDF5.
 
-eventcv is the extra ``formats``. Two things are mended here. It returns the beginning of a file
-that was cut; so files are checked first (:mod:`edgespike.events.complete`). And it takes columns of
-AEDAT 2 files as they stand, where jAER, whose format it is, counts them from the right.
+eventcv is the extra ``formats``. Three things are mended here. It returns the beginning of a file
+that was cut; so files are checked first (:mod:`edgespike.events.complete`). It takes columns of
+AEDAT 2 files as they stand, where jAER, whose format it is, counts them from the right. And it
+misses that EVT3's clock of 24 bits wrapped around, when nothing is told right before and after it.
 """
 
 from __future__ import annotations
@@ -17,9 +18,12 @@ from numpy.typing import NDArray
 
 from edgespike.errors import DataError, UsageError
 from edgespike.events.arrays import Content, Sensor
-from edgespike.events.complete import check_complete
+from edgespike.events.complete import check_complete, is_evt3
 
 SUFFIXES = (".aedat4", ".aedat", ".raw", ".dat", ".bag", ".h5", ".hdf5")
+
+EVT3_CLOCK_BITS = 24
+DISORDER_US = 1_000_000
 
 _TIME_UNITS = {"us": "microseconds", "ms": "milliseconds", "s": "seconds", "ns": "nanoseconds"}
 
@@ -48,7 +52,14 @@ def decode(data: bytes, suffix: str, time_unit: str) -> Content:
     x, y, t, p = columns.T
     if suffix == ".aedat":
         x = width - 1 - x
+    if suffix == ".raw" and is_evt3(data):
+        t = _unwrapped(t)
     return Content(t, x, y, p, (width, height))
+
+
+def _unwrapped(times: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Times of EVT3, of which no camera is out of order by a second: then its clock wrapped around."""
+    return times + (np.cumsum(np.diff(times, prepend=times[:1]) < -DISORDER_US) << EVT3_CLOCK_BITS)
 
 
 def encode(events: NDArray[Any], suffix: str, sensor: Sensor) -> bytes:

@@ -132,6 +132,37 @@ def test_reads_what_another_program_wrote(tmp_path: Path, suffix: str, version: 
     np.testing.assert_array_equal(read["t"] - read["t"][0], events["t"] - events["t"][0])
 
 
+def evt3_file(times: NDArray[np.int64]) -> bytes:
+    """An EVT3 file that tells its clock with events alone; y and x count up."""
+    header = b"% evt 3.0\n% format EVT3;height=48;width=64\n% end\n"
+    words: list[int] = []
+    for number, time_us in enumerate(times.tolist()):
+        words += [0x8000 | time_us >> 12 & 0xFFF, 0x6000 | time_us & 0xFFF]
+        words += [number % 48, 0x2800 | number % 64]
+    return header + np.array(words, "<u2").tobytes()
+
+
+@pytest.mark.parametrize("pause", [100, 5_000, 50_000, 1_000_000, 8_000_000, 9_000_000, 15_000_000])
+@pytest.mark.parametrize("before", [50, 20_000, 60_000, 5_000_000])
+def test_evt3_clock_wraps_around_in_a_pause(tmp_path: Path, pause: int, before: int) -> None:
+    first = (1 << 24) - before + np.arange(-3000, 0, 100)
+    second = first[-1] + pause + np.arange(0, 3000, 100)
+    third = second[-1] + (1 << 24) - 2_000_000 + np.arange(0, 3000, 100)  # and around once more
+    times = np.concatenate([first, second, third])
+    path = tmp_path / "pause.raw"
+    path.write_bytes(evt3_file(times))
+    events = read_events(path)
+    np.testing.assert_array_equal(np.diff(events["t"]), np.diff(times))
+    assert events["x"].tolist() == [number % 64 for number in range(90)]
+
+
+def test_an_evt3_pause_that_cannot_be_told_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "pause.raw"
+    path.write_bytes(evt3_file(np.array([1_000_000, 1_000_000 + (1 << 24) - 7_000])))
+    with pytest.raises(DataError, match="back"):
+        read_events(path)
+
+
 def test_davis_recording_against_two_decoders(data_folder: Path, tmp_path: Path) -> None:
     path = data_folder / "events" / "davis.aedat4"
     events = read_events(path)

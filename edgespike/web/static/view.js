@@ -168,7 +168,10 @@ function status(lamp, text) {
   set(element("status"), text);
 }
 
+let last = null;
+
 function show(state) {
+  last = state;
   document.title = (state.last ? state.last.class + " · " : "") + state.title;
   set(element("title"), state.title);
   status("live", fixed(state.seconds) + " s");
