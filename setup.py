@@ -10,7 +10,7 @@ ROOT = Path(__file__).parent
 CORE = sorted(str(path.relative_to(ROOT)) for path in (ROOT / "edgespike/core").glob("*.c"))
 SENSOR = sorted(str(path.relative_to(ROOT)) for path in (ROOT / "edgespike/core/sensor").glob("*.c"))
 HEADERS = sorted(str(path.relative_to(ROOT)) for path in (ROOT / "edgespike/core").rglob("*.h"))
-FLAGS = [] if sys.platform == "win32" else ["-std=c99", "-O3", "-g0"]
+FLAGS = [] if sys.platform == "win32" else ["-std=c99", "-O3", "-g0", "-fvisibility=hidden"]
 
 
 def extension(name: str, sources: list[str]) -> Extension:

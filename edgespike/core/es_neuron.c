@@ -33,14 +33,14 @@ static uint32_t first_neuron(const es_work *work, const es_group *group)
     return group->pixel * work->population->channels + group->first;
 }
 
-/* Parameters are by channel or by neuron; a vector's channels are its neurons. */
-static const int32_t *parameters_of(const es_work *work, const es_group *group, uint32_t array)
+/* The first array's; the next ones lie parameter_count apart. Parameters are by channel or by
+ * neuron; a vector's channels are its neurons. */
+static const int32_t *parameters_of(const es_work *work, const es_group *group)
 {
     const es_population *population = work->population;
     bool by_channel = population->parameter_count == population->channels;
 
-    return work->parameters + (size_t)array * population->parameter_count +
-           (by_channel ? group->first : first_neuron(work, group));
+    return work->parameters + (by_channel ? group->first : first_neuron(work, group));
 }
 
 static void append(es_pixel_events *events, uint32_t channel, int32_t value)
@@ -82,7 +82,7 @@ uint32_t es_level(const es_model *model, const es_population *population, uint32
 static void activation_levels(const es_work *work, const es_group *group, uint16_t *now)
 {
     const es_population *population = work->population;
-    const int32_t *steps = parameters_of(work, group, 0);
+    const int32_t *steps = parameters_of(work, group);
     uint32_t neuron = first_neuron(work, group);
 
     for (uint32_t i = 0; i < group->count; i++) {
@@ -205,9 +205,8 @@ enum {
 
 bool es_fires(const es_population *population, int32_t membrane, int32_t threshold)
 {
-    if (population->level_max == 0) /* a leaky integrator */
-        return false;
-    return population->compare == ES_FIRES_FROM ? membrane >= threshold : membrane > threshold;
+    return population->level_max != 0 && /* else it is a leaky integrator */
+           membrane > threshold - (population->compare == ES_FIRES_FROM);
 }
 
 static int32_t decayed_once(int32_t membrane, int32_t decay, uint8_t rounding)
@@ -297,7 +296,7 @@ static int32_t spikes_of(const es_population *population, int32_t membrane, int3
 
     if (!es_fires(population, membrane, threshold))
         return 0;
-    spikes = population->compare == ES_FIRES_FROM ? membrane / threshold : (membrane - 1) / threshold;
+    spikes = (membrane - (population->compare == ES_FIRES_ABOVE)) / threshold;
     return spikes < population->level_max ? spikes : population->level_max;
 }
 
@@ -341,17 +340,36 @@ static void keep_score(const es_work *work, uint32_t neuron, int32_t spikes, int
         *score = tick < INT32_MAX ? -(int32_t)tick : -INT32_MAX;
 }
 
+/* What reached a group, where it makes no neuron fire: most of the time. Returns whether one fires; then
+ * nothing is done yet. */
+static bool integrate_quietly(const es_population *population, int32_t *restrict membranes,
+                              const int32_t *restrict thresholds, const int32_t *restrict drives, uint32_t count)
+{
+    int32_t from = population->compare == ES_FIRES_FROM;
+    int32_t fires = 0;
+
+    for (uint32_t i = 0; i < count; i++)
+        fires |= sum(membranes[i], drives[i]) > thresholds[i] - from;
+    if (fires && population->level_max != 0)
+        return true;
+    for (uint32_t i = 0; i < count; i++)
+        membranes[i] = clamp(sum(membranes[i], drives[i]), population->membrane_min, population->membrane_max);
+    return false;
+}
+
 /* Returns whether some neuron of the group would fire again without input. */
 static bool evaluate_integrate_and_fire(const es_work *work, const es_group *group, es_pixel_events *events)
 {
     const es_population *population = work->population;
-    const int32_t *thresholds = parameters_of(work, group, THRESHOLD);
-    const int32_t *drives = parameters_of(work, group, DRIVE);
-    const int32_t *reset_values = parameters_of(work, group, RESET_VALUE);
+    const int32_t *thresholds = parameters_of(work, group);
+    const int32_t *drives = thresholds + (size_t)DRIVE * population->parameter_count;
+    const int32_t *reset_values = thresholds + (size_t)RESET_VALUE * population->parameter_count;
     uint32_t neuron = first_neuron(work, group);
     int32_t *membranes = (int32_t *)(void *)work->accumulators + neuron;
     bool again = false;
 
+    if (!work->scores && !integrate_quietly(population, membranes, thresholds, drives, group->count))
+        return false;
     for (uint32_t i = 0; i < group->count; i++) {
         int32_t membrane = sum(membranes[i], drives[i]);
         int32_t spikes = spikes_of(population, membrane, thresholds[i]);
@@ -361,7 +379,7 @@ static bool evaluate_integrate_and_fire(const es_work *work, const es_group *gro
         }
         membranes[i] = clamp(membrane, population->membrane_min, population->membrane_max);
         keep_score(work, neuron + i, spikes, membranes[i]);
-        again = again || es_fires(population, membranes[i], thresholds[i]);
+        again |= es_fires(population, membranes[i], thresholds[i]);
     }
     return again;
 }
@@ -440,7 +458,7 @@ static bool step_cell(const es_population *population, es_cell *cell)
 /* The same as evaluate_integrate_and_fire for neurons that have more state. */
 static bool evaluate_with_currents(const es_work *work, const es_group *group, es_pixel_events *events)
 {
-    const int32_t *parameters = parameters_of(work, group, THRESHOLD);
+    const int32_t *parameters = parameters_of(work, group);
     int32_t *membranes = (int32_t *)(void *)work->accumulators;
     uint32_t neuron = first_neuron(work, group);
     bool again = false;
@@ -534,36 +552,40 @@ static uint32_t evaluate_pixels(es_net *net, const es_work *work, uint32_t pixel
     return again;
 }
 
-static es_work work_of(const es_net *net, uint32_t number)
+static void begin(es_work *work, const es_net *net, uint32_t number)
 {
     const es_model *model = net->model;
-    es_work work;
 
-    work.net = net;
-    work.number = number;
-    work.population = &model->populations[number];
-    work.accumulators = es_buffer_of(net, number, ES_ACCUMULATORS);
-    work.levels = es_has_levels(work.population) ? es_buffer_of(net, number, ES_LEVELS) : NULL;
-    work.scores =
-        es_keeps_scores(model, number) ? (int32_t *)(void *)es_buffer_of(net, number, ES_SCORES) : NULL;
-    work.currents = (int32_t *)(void *)es_buffer_of(net, number, ES_CURRENTS);
-    work.adaptations = (int32_t *)(void *)es_buffer_of(net, number, ES_ADAPTATION);
-    work.refractory = (uint16_t *)(void *)es_buffer_of(net, number, ES_REFRACTORY);
-    work.parameters = es_parameters(model, work.population);
-    work.initial = es_initial_of(model, work.population);
-    work.incoming = es_first_incoming(model, number);
-    return work;
+    memset(work, 0, sizeof *work);
+    work->net = net;
+    work->number = number;
+    work->population = &model->populations[number];
+    work->accumulators = es_buffer_of(net, number, ES_ACCUMULATORS);
+    if (es_keeps_scores(model, number))
+        work->scores = (int32_t *)(void *)es_buffer_of(net, number, ES_SCORES);
+    else if (es_has_levels(work->population))
+        work->levels = es_buffer_of(net, number, ES_LEVELS);
+    if (es_has_currents(work->population)) {
+        work->currents = (int32_t *)(void *)es_buffer_of(net, number, ES_CURRENTS);
+        work->adaptations = (int32_t *)(void *)es_buffer_of(net, number, ES_ADAPTATION);
+        work->refractory = (uint16_t *)(void *)es_buffer_of(net, number, ES_REFRACTORY);
+    }
+    work->parameters = es_parameters(model, work->population);
+    work->initial = es_initial_of(model, work->population);
+    work->incoming = es_first_incoming(model, number);
 }
 
 bool es_evaluate(es_net *net, uint32_t number)
 {
-    es_work work = work_of(net, number);
     uint32_t *touched = (uint32_t *)(void *)es_buffer_of(net, number, ES_TOUCHED);
-    uint32_t pixels = es_pixel_count(work.population);
-    bool driven = es_works_every_tick(work.population);
+    const es_population *population = &net->model->populations[number];
+    uint32_t pixels = es_pixel_count(population);
+    bool driven = es_works_every_tick(population);
     bool again = false;
+    es_work work;
 
-    if (work.population->kind == ES_ACCUMULATOR) { /* only integrates */
+    begin(&work, net, number);
+    if (population->kind == ES_ACCUMULATOR) { /* only integrates */
         memset(touched, 0, (size_t)(pixels + 31) / 32 * sizeof *touched);
         return false;
     }
@@ -635,11 +657,12 @@ int32_t es_neuron_score(const es_net *net, uint32_t number, uint32_t neuron)
     if (es_keeps_scores(net->model, number))
         return ((const int32_t *)(const void *)es_buffer_of(net, number, ES_SCORES))[neuron];
     if (es_has_levels(population) && es_is_one_shot(net)) { /* levels were told, not kept */
-        es_work work = work_of(net, number);
+        es_work work;
         uint32_t pixel = neuron / population->channels;
         es_group group = {pixel, pixel / population->width, pixel % population->width,
                           neuron % population->channels, 1};
         uint16_t now;
+        begin(&work, net, number);
         present_levels(&work, &group, &now);
         return population->level_min + now;
     }
