@@ -334,7 +334,7 @@ def _choose_shift(
         unit = np.maximum(least, widest * 2.0 ** (shift - PARAMETER_BITS))
         powers = [min(power, shift) for power in finer]
         whole = [
-            np.clip(np.floor(matrix / unit * 2.0**power + 0.5), -limit, limit)
+            rounded(matrix / unit * 2.0**power, limit)
             for matrix, power, limit in zip(weights, powers, limits, strict=True)
         ]
         shifts = [shift - power for power in powers]
@@ -349,6 +349,21 @@ def _choose_shift(
             "use fewer inputs to a neuron, or calibration data with smaller values",
         )
     return chosen
+
+
+def rounded(values: Array, limit: int) -> Array:
+    """Whole numbers up to ``limit`` near values (weights, targets), nearest but for the sum of each target's.
+
+    Neurons that lead to the same one tend to spike together, so errors of one sign would add up:
+    where they do, those that are nearest to it go the other way. None is off by a whole number then.
+    """
+    whole = np.clip(np.floor(values + 0.5), -limit, limit)
+    missing = values - whole
+    total = missing.sum(axis=0)
+    toward = missing * np.sign(total)
+    rank = np.argsort(np.argsort(-toward, axis=0, kind="stable"), axis=0)
+    moved = (rank < np.floor(np.abs(total) + 0.5)) & (toward > 0)
+    return np.asarray(np.clip(whole + moved * np.sign(total), -limit, limit))
 
 
 def _finer(matrix: Array, largest: Array) -> int:
