@@ -362,7 +362,7 @@ def rounded(values: Array, limit: int) -> Array:
     total = missing.sum(axis=0)
     toward = missing * np.sign(total)
     rank = np.argsort(np.argsort(-toward, axis=0, kind="stable"), axis=0)
-    moved = (rank < np.floor(np.abs(total) + 0.5)) & (toward > 0)
+    moved = (rank < np.ceil(np.abs(total) - 0.5)) & (toward > 0)
     return np.asarray(np.clip(whole + moved * np.sign(total), -limit, limit))
 
 
