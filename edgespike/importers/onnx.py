@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import onnx
+import onnx.version_converter
 from onnx import TensorProto, numpy_helper
 
 from edgespike.errors import ModelError, UnsupportedError, UsageError
@@ -21,6 +22,9 @@ from edgespike.importers.onnx_layers import constant_output, read_layers
 from edgespike.importers.onnx_spiking import refuse_spiking
 
 FLOATS = {TensorProto.FLOAT16, TensorProto.BFLOAT16, TensorProto.DOUBLE}
+INTEGERS = {TensorProto.UINT8, TensorProto.INT8, TensorProto.INT32, TensorProto.INT64}
+INPUT_TYPES = FLOATS | INTEGERS | {TensorProto.FLOAT}
+OLDEST = 7  # opset that all that follows knows
 
 
 def read_onnx(
@@ -52,7 +56,7 @@ def read_onnx(
     check_tensors(model)
     if shape is not None:
         fix_shape(model, shape)
-    original = to_float32(model)
+    original = to_float32(brought_up(model))
     return read_layers(simplify(original), original, grid)
 
 
@@ -183,7 +187,7 @@ def fix_shape(model: onnx.ModelProto, shape: tuple[int, ...]) -> None:
 
 
 def check_tensors(model: onnx.ModelProto) -> None:
-    """Refuses NaN and infinity in weights, and any number of inputs but one."""
+    """Refuses NaN and infinity in weights, and any inputs but one of numbers."""
     broken = []
     for tensor in model.graph.initializer:
         values = numpy_helper.to_array(tensor)
@@ -195,15 +199,38 @@ def check_tensors(model: onnx.ModelProto) -> None:
             "the training diverged or the export failed: export a sound checkpoint",
             "not-finite",
         )
-    inputs = list(free_inputs(model))
+    inputs = free_inputs(model)
     if not inputs:
         raise constant_output(model.graph.output[0].name)
     if len(inputs) > 1:
         raise UnsupportedError(
             f"the network has {len(inputs)} inputs ({', '.join(inputs)}); one is needed",
-            f"give the others a constant, such as --fix {inputs[-1]}=0 (fixed= of convert_onnx)",
+            f"give the others a constant, such as --fix {list(inputs)[-1]}=0 (fixed= of convert_onnx)",
             "several-inputs",
         )
+    ((name, value),) = inputs.items()
+    kind = value.type.tensor_type.elem_type
+    if kind not in INPUT_TYPES:
+        raise UnsupportedError(
+            f"input {name} has type {TensorProto.DataType.Name(kind).lower()}",
+            "export the network with a float input",
+            "input-type",
+        )
+
+
+def brought_up(model: onnx.ModelProto) -> onnx.ModelProto:
+    """A model of before 2017's opset 7, in which Add and others broadcast by attributes, in that opset."""
+    version = max((entry.version for entry in model.opset_import if not entry.domain), default=OLDEST)
+    if version >= OLDEST:
+        return model
+    try:
+        return onnx.version_converter.convert_version(model, OLDEST)
+    except Exception as error:  # of C++
+        raise UnsupportedError(
+            f"the network has opset {version}, and cannot be brought to {OLDEST}: {first_line(error)}",
+            "export it with opset 13 or later",
+            "opset",
+        ) from error
 
 
 def to_float32(model: onnx.ModelProto) -> onnx.ModelProto:

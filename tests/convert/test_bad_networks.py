@@ -337,6 +337,28 @@ def test_an_input_that_nothing_reads_is_no_input(tmp_path: Path) -> None:
     assert read_onnx(tmp_path / "network.onnx").input.name == "x"
 
 
+def test_an_input_that_is_no_number(tmp_path: Path) -> None:
+    model = perceptron().model()
+    model.graph.input[0].type.tensor_type.elem_type = TensorProto.BOOL
+    model.graph.node.insert(0, helper.make_node("Cast", ["x"], ["number"], to=TensorProto.FLOAT))
+    model.graph.node[1].input[0] = "number"
+    onnx.save(model, tmp_path / "network.onnx")
+    with pytest.raises(UnsupportedError, match="input x has type bool") as caught:
+        read_onnx(tmp_path / "network.onnx")
+    assert caught.value.code == "input-type"
+
+
+def test_opset_of_the_past(tmp_path: Path) -> None:
+    """Until opset 6 constants that are broadcast had to say so."""
+    net = Writer((1, 2, 4, 4), opset=6)
+    net.conv(2, 3, 3, 3, bias=False)
+    net.add("Relu")
+    net.add("Add", net.constant(np.arange(2.0)), broadcast=1)
+    net.add("MaxPool", kernel_shape=[2, 2])
+    layers = read_onnx(written(net, tmp_path)).layers
+    assert [layer.shape for layer in layers] == [(4, 4, 2), (2, 2, 3), (2, 2, 3), (1, 1, 3)]
+
+
 def test_all_inputs_fixed(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="does not depend on the input"):
         read_onnx(written(perceptron(), tmp_path), fixed={"x": 1.0})
