@@ -10,6 +10,8 @@ from __future__ import annotations
 import io
 import json
 import os
+import shutil
+import tempfile
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -61,7 +63,7 @@ class JournalWriter:
         self._calls: list[tuple[int, int, int, int]] = []
         self._events: list[NDArray[Any]] = []
         self._size = self._chunks = 0
-        self._results: list[str] = []
+        self._results = tempfile.TemporaryFile("w+b")  # noqa: SIM115 (a stream may go on for days)
         try:
             self._archive = zipfile.ZipFile(self._beside, "w", zipfile.ZIP_DEFLATED, compresslevel=1)
         except OSError as error:
@@ -80,7 +82,7 @@ class JournalWriter:
 
     def add_result(self, result: dict[str, Any]) -> None:
         """Keep what the network said: JSON values."""
-        self._results.append(json.dumps(result))
+        self._results.write(json.dumps(result).encode() + b"\n")
 
     def _flush(self) -> None:
         content = io.BytesIO()
@@ -93,13 +95,17 @@ class JournalWriter:
     def close(self, about: dict[str, Any]) -> None:
         """Complete the journal; ``about``: JSON values."""
         self._flush()
-        self._archive.writestr("results.jsonl", "".join(f"{line}\n" for line in self._results))
+        self._results.seek(0)
+        with self._archive.open("results.jsonl", "w", force_zip64=True) as target:
+            shutil.copyfileobj(self._results, target)
+        self._results.close()
         self._archive.writestr("about.json", json.dumps({"version": VERSION, **about}))
         self._archive.close()
         self._beside.replace(self.path)
 
     def discard(self) -> None:
         """Leave nothing behind, unless the journal was closed."""
+        self._results.close()
         if self._archive.fp is not None:
             self._archive.close()
         self._beside.unlink(missing_ok=True)

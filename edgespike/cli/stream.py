@@ -8,6 +8,7 @@ import sys
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, closing
+from functools import partial
 from itertools import chain, repeat
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -165,10 +166,10 @@ def command(
             page = stack.enter_context(closing(open_page(web, monitor)))
             print(f"the view is at {page.url}", file=sys.stderr, flush=True)
         show: Output
-        if as_json:
-            show = JsonOutput()
-        elif lines or not sys.stdout.isatty():
-            show = LineOutput()
+        if as_json or lines or not sys.stdout.isatty():
+            show = JsonOutput() if as_json else LineOutput()
+            if heard:
+                heard.on_change = partial(click.echo, err=True)
         else:
             show = stack.enter_context(ViewOutput(monitor))
         report(monitor, answers, journal, publishers, show)

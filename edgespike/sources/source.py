@@ -82,6 +82,7 @@ class Source:
         self.dtype = feed.dtype
         self.waits = feed.waits
         self.counts = SourceCounts()
+        self.on_change: Callable[[str], None] = lambda text: None  # called by another thread
         self.epoch: float | None = None  # time.perf_counter() at stream time 0, as the quickest event says
         self._over = False
         self._feed = feed
@@ -167,6 +168,7 @@ class Source:
     def _return_to(self, open_feed: Callable[[], None]) -> None:
         """Wait until a source that is gone is back."""
         gone = time.perf_counter()
+        self.on_change(f"{self.name} is gone; it is opened again as soon as it is back")
         self.counts.disconnects += 1
         before = self.counts.blind_s
         self._feed.close()
@@ -175,6 +177,7 @@ class Source:
             self.counts.blind_s = before + time.perf_counter() - gone
             try:
                 open_feed()
+                self.on_change(f"{self.name} is back; {time.perf_counter() - gone:.1f} s blind")
                 return
             except Exception:  # not back yet, for whatever reason
                 continue

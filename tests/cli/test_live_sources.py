@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import pty
+import re
 import socket
 import subprocess
 import sys
@@ -68,6 +70,29 @@ def test_udp(cli: Any, event_model: Path, recordings: Path) -> None:
     assert len(results) > 10, "windows end also when nothing happens"
     assert summary["source"]["malformed"] == 1 and summary["source"]["outside"] == 1
     assert summary["events"] == 200
+
+
+def test_a_camera_that_goes_and_comes_back_is_told(cli: Any, event_model: Path, tmp_path: Path) -> None:
+    camera, handles = tmp_path / "camera", pty.openpty()
+    camera.symlink_to(os.ttyname(handles[1]))
+
+    def unplug() -> None:
+        time.sleep(0.8)
+        for handle in handles:
+            os.close(handle)
+        time.sleep(0.5)
+        again = pty.openpty()
+        camera.unlink()
+        camera.symlink_to(os.ttyname(again[1]))
+
+    unplugging = threading.Thread(target=unplug)
+    unplugging.start()
+    outcome = cli("stream", event_model, f"edvs:{camera}", "--for", "3s", "--json", "--downsample", 32)
+    unplugging.join()
+    gone, back = outcome.err.splitlines()
+    assert f"edvs:{camera} is gone" in gone and re.search(r"is back; \d\.\d s blind", back)
+    source = json.loads(outcome.out.splitlines()[-1])["source"]
+    assert source["disconnects"] == 1 and source["blind_s"] > 0.3
 
 
 def test_the_same_in_python(event_model: Path, recordings: Path) -> None:

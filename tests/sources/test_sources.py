@@ -161,7 +161,9 @@ def test_a_camera_that_is_not_there() -> None:
 def test_a_camera_that_is_unplugged_and_comes_back(tmp_path: Any) -> None:
     first, link = EmulatedEdvs(), tmp_path / "camera"
     link.symlink_to(first.port)
+    told: list[str] = []
     with open_source(f"edvs:{link}") as source:
+        source.on_change = told.append
         first.send(encode("E3", EVENTS[:100]))
         assert len(read_all(source, 100)) == 100
         first.close()
@@ -176,6 +178,7 @@ def test_a_camera_that_is_unplugged_and_comes_back(tmp_path: Any) -> None:
     np.testing.assert_array_equal(again[["x", "y", "p"]], EVENTS[:100][["x", "y", "p"]])
     assert source.counts.disconnects == 1 and source.counts.blind_s > 0
     assert (np.diff(again["t"]) >= 0).all()
+    assert [" is gone; " in told[0], " s blind" in told[1], len(told)] == [True, True, 2]
 
 
 # ---- iniVation ---------------------------------------------------------------------
