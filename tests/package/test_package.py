@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -10,9 +11,11 @@ import sys
 import sysconfig
 import tarfile
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from golden_vectors import FILES, golden_vector
 
 import edgespike
 
@@ -91,6 +94,58 @@ def test_the_installed_package_does_its_job(fresh_python: Path, tmp_path: Path) 
     program = fresh_python.with_name("edgespike")
     assert run(program, "--version", cwd=tmp_path).startswith("edgespike ")
     assert "emulated" in run(program, "demo", cwd=tmp_path)
+
+
+# ---- a Raspberry Pi ------------------------------------------------------------
+
+GOLDEN = """
+import json, sys
+import edgespike
+for path in sys.argv[1:]:
+    for backend, port in ("cpu", None), ("reference", None), ("device", "emulated"):
+        session = edgespike.InferenceSession(path, backend, port=port)
+        network, events = session.backend, session.graph.self_test.events
+        network.reset()
+        network.clear_stats()
+        while len(events):
+            used, _ = network.push(events)
+            events = events[used:]
+        network.finish()
+        print(json.dumps([path, network.output().tolist(), network.stats()["populations"]]))
+"""
+
+
+@pytest.fixture(scope="session")
+def aarch64_python(need: Callable[[object, str], None]) -> list[str]:
+    """The command of Debian's Python for aarch64."""
+    root = Path(os.environ.get("EDGESPIKE_AARCH64", ROOT / "build" / "aarch64"))
+    python = root / "usr" / "bin" / f"python{sys.version_info.major}.{sys.version_info.minor}"
+    need(python.is_file(), f"no Python for aarch64 in {root}: run tools/aarch64_python.sh build/aarch64")
+    for program in ("qemu-aarch64", "aarch64-linux-gnu-gcc"):
+        need(shutil.which(program), f"no {program} (apt install qemu-user gcc-aarch64-linux-gnu)")
+    return ["qemu-aarch64", "-L", str(root), str(python)]
+
+
+def test_the_sdist_gives_the_bits_of_the_reference_on_aarch64(
+    dist: Path, aarch64_python: list[str], tmp_path: Path
+) -> None:
+    """Built by a plain compiler, and run by the Python, the C library and the NumPy of that processor."""
+    (archive,) = dist.glob("*.tar.gz")
+    with tarfile.open(archive) as tar:
+        tar.extractall(tmp_path, filter="data")
+    (source,) = tmp_path.glob("edgespike-*")
+    headers = Path(aarch64_python[2], "usr", "include")
+    tools = {
+        "CC": "aarch64-linux-gnu-gcc",
+        "LDSHARED": "aarch64-linux-gnu-gcc -shared",
+        "CFLAGS": f"-I{headers / Path(aarch64_python[-1]).name} -I{headers}",
+    }
+    assigned = [f"{name}={value}" for name, value in tools.items()]
+    run("env", *assigned, sys.executable, "setup.py", "--quiet", "build", "--build-lib", "lib", cwd=source)
+    command = ["env", f"PYTHONPATH={source / 'lib'}", *aarch64_python, "-c", GOLDEN, *map(str, FILES)]
+    rows = [json.loads(line) for line in run(*command, cwd=tmp_path).splitlines()]
+    vectors = [golden_vector(path) for path in FILES for _ in range(3)]
+    assert [row[1:] for row in rows] == [[vector.scores, vector.populations] for vector in vectors]
 
 
 def test_versions_agree() -> None:
