@@ -49,6 +49,7 @@ class Slide:
         columns: int,
         length: int,
         hop: int,
+        deadband: int,
         width: int,
         channels: int,
         position_stride: int,

@@ -78,6 +78,7 @@ cdef extern from "sensor/es_window.h" nogil:
         uint16_t columns
         uint16_t length
         uint16_t hop
+        int32_t deadband
         uint16_t width
         uint16_t channels
         uint32_t position_stride
@@ -214,11 +215,11 @@ cdef class Slide:
     cdef const int16_t[::1] initial
     cdef void *memory
 
-    def __cinit__(self, *, uint16_t columns, uint16_t length, uint16_t hop, uint16_t width, uint16_t channels,
-                  uint32_t position_stride, uint32_t column_stride, threshold, int16_t first_level, initial):
+    def __cinit__(self, *, uint16_t columns, uint16_t length, uint16_t hop, int32_t deadband,
+                  uint16_t width, uint16_t channels, uint32_t position_stride, uint32_t column_stride, threshold, int16_t first_level, initial):
         self.threshold, self.initial = threshold, initial
         self.settings = es_window_settings(
-            columns, length, hop, width, channels, position_stride, column_stride,
+            columns, length, hop, deadband, width, channels, position_stride, column_stride,
             <uint16_t>self.threshold.shape[1], NULL, first_level, &self.initial[0])
         if self.threshold.shape[1]:
             self.settings.threshold = &self.threshold[0, 0]

@@ -94,10 +94,12 @@ class Gaussian:
 class Window:
     """The newest samples as the input of a network made for them; a result each ``hop`` samples.
 
+    A number counts as the one before it until it is ``deadband`` away, which makes changes rare.
     ``time``: which axis of the network's input is time, of two: ``last`` (columns, length) or ``first``.
     """
 
     hop: int = 1
+    deadband: int = 0
     time: Literal["first", "last"] = "last"
 
 
@@ -110,7 +112,7 @@ _CODES: dict[str, type[Code | Window]] = {
     "gaussian": Gaussian,
     "window": Window,
 }
-_MEASURED = ("threshold", "low", "high", "width")  # in the sensor's unit
+_MEASURED = ("threshold", "deadband", "low", "high", "width")  # in the sensor's unit
 _CHOICES = {"spikes": ("latency", "rate"), "time": ("first", "last")}
 _KINDS = {Delta: 0, Rate: 1, Latency: 2}
 _EACH = Window()
@@ -154,7 +156,7 @@ def parse_code(text: str, scale: Fraction = Fraction(1)) -> Code | Window:
     except TypeError:
         raise UsageError(f"{text!r}: a number is missing", form) from None
     if isinstance(code, Window):
-        _check({"hop": (code.hop, 1, 65535)})
+        _check({"hop": (code.hop, 1, 65535), "deadband": (code.deadband, 0, LARGEST)})
     else:
         _encode_settings(code)
     return code
@@ -268,11 +270,11 @@ class WindowEncoder:
 
     Of a network made for samples of shape (columns, length), in any order and with axes of length 1
     anywhere, each number becomes the level that ``InferenceSession.quantize`` gives it.
-    ``columns`` and ``length`` are those of the network.
+    ``columns`` and ``length`` are those of the network, ``settings`` the fields of es_window_settings.
 
     Args:
         session: the network; the encoder itself leaves it as it is.
-        window: hop, and the axis of time.
+        window: hop, deadband, and the axis of time.
         scale: whole numbers to the network's unit: sample / scale is what the network sees.
 
     Raises:
@@ -292,7 +294,12 @@ class WindowEncoder:
         neurons = _window_neurons(session, window)
         self.length, self.columns = neurons.shape
         self.hop = window.hop
-        self._slide = Slide(hop=window.hop, **_window_settings(session, neurons, scale))
+        self.settings = {
+            "hop": window.hop,
+            "deadband": window.deadband,
+            **_window_settings(session, neurons, scale),
+        }
+        self._slide = Slide(**self.settings)
 
     def __call__(self, samples: NDArray[Any], times: NDArray[np.int64]) -> list[tuple[int, NDArray[Any]]]:
         """For each result that is due: its time in microseconds, and the changes before it (SENSOR_EVENT).

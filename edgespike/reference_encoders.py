@@ -1,6 +1,6 @@
 """What the bits of encoded samples must be: the encoders of docs/sensors.md in plain NumPy.
 
-The specification of core/sensor/es_encode.c, for whole streams: slow and easy to
+The specification of core/sensor/es_encode.c and es_window.c, for whole streams: slow and easy to
 read. Use ``edgespike.encoders``, which runs the C code.
 """
 
@@ -67,3 +67,12 @@ def _above(code: Rate | Latency | Gaussian, samples: NDArray[np.int64]) -> tuple
     centres = code.low + np.arange(code.units, dtype=np.int64) * span // (code.units - 1)
     distance = np.abs(samples[..., None] - centres) * 64 // code.width
     return np.where(distance < 226, _GAUSSIAN[np.minimum(distance, 225)], 0), 255, code.units
+
+
+def hold(samples: NDArray[np.int64], deadband: int) -> NDArray[np.int64]:
+    """Samples (n, columns) as a sliding window takes them: each counts as the one before until it is away."""
+    held = samples.copy()
+    for number in range(1, len(samples)):
+        stays = np.abs(samples[number] - held[number - 1]) < deadband
+        held[number] = np.where(stays, held[number - 1], samples[number])
+    return held

@@ -26,6 +26,7 @@ from edgespike.graph import (
     Projection,
 )
 from edgespike.modelfile import encode_model
+from edgespike.reference_encoders import hold
 from edgespike.session import InferenceSession
 
 CUTS = st.lists(st.integers(0, 400), max_size=6)
@@ -157,9 +158,10 @@ LAYOUTS = {  # shape of the network's input: its grid, axes, and where time is
     st.sampled_from([Fraction(1), Fraction(5, 2)]),
     CUTS,
     st.booleans(),
+    st.sampled_from([0, 0, 1, 6, 20]),
 )
 def test_a_sensor_s_sliding_window(
-    seed: int, shape: tuple[int, ...], hop: int, scale: Fraction, cuts: list[int], losing: bool
+    seed: int, shape: tuple[int, ...], hop: int, scale: Fraction, cuts: list[int], losing: bool, deadband: int
 ) -> None:
     rng = np.random.default_rng(seed)
     grid, axes, time = LAYOUTS[shape]
@@ -167,7 +169,7 @@ def test_a_sensor_s_sliding_window(
     columns = 3 if 3 in shape else 1
     samples = np.cumsum(rng.integers(-4, 5, (int(rng.integers(0, 150)), columns)), axis=0)
     times = sample_times(np.arange(len(samples)), Fraction(360))
-    encoder = WindowEncoder(session, Window(hop, time), scale)
+    encoder = WindowEncoder(session, Window(hop, deadband, time), scale)
     places = sorted(min(cut, len(samples)) for cut in cuts)
     lost = places[0] if places and losing else 0  # so many samples in, some were lost
     ends = [*range(20, lost + 1, hop), *range(lost + 20, len(samples) + 1, hop)]
@@ -181,8 +183,9 @@ def test_a_sensor_s_sliding_window(
             session.advance(time_us + 1)
             due.append((time_us, session.backend.state(0), session.read().scores.tolist()))
     assert [time_us for time_us, _, _ in due] == [int(times[end - 1]) for end in ends]
+    held = np.concatenate([hold(samples[:lost], deadband), hold(samples[lost:], deadband)])
     for end, (_, levels, scores) in zip(ends, due, strict=True):
-        window = samples[end - 20 : end] / float(scale)
+        window = held[end - 20 : end] / float(scale)
         sample = (window.T if time == "last" else window).reshape(shape)
         np.testing.assert_array_equal(np.ravel(levels), session.quantize(sample).ravel())
         assert scores == InferenceSession(session.graph).scores(sample[None])[0].tolist()

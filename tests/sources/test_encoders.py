@@ -138,7 +138,8 @@ def test_codes_as_they_are_written() -> None:
         -10, 20, 4, 10, 6, "rate"
     )
     assert parse_code("window:hop=36") == Window(36)
-    assert parse_code("window") == Window(1, "last")
+    assert parse_code("window:deadband=0.1", Fraction(200)) == Window(1, 20)
+    assert parse_code("window") == Window(1, 0, "last")
 
 
 @pytest.mark.parametrize(
@@ -155,6 +156,7 @@ def test_codes_as_they_are_written() -> None:
         ("gaussian:low=0,high=5,steps=3,units=1", "units is 1"),
         ("gaussian:low=0,high=5,steps=3,units=2,spikes=no", "spikes=no"),
         ("window:hop=0", "hop is 0"),
+        ("window:deadband=-1", "deadband is -1"),
     ],
 )
 def test_codes_that_make_no_sense(text: str, said: str) -> None:

@@ -9,10 +9,11 @@ static uint32_t entries(const es_window_settings *settings)
 
 size_t es_window_memory(const es_window_settings *settings)
 {
-    if (settings->hop == 0 || settings->width == 0 || settings->channels == 0) {
+    if (entries(settings) == 0 || settings->hop == 0 || settings->width == 0 || settings->channels == 0 ||
+        settings->deadband < 0) {
         return 0;
     }
-    return (size_t)2 * entries(settings) * sizeof(int16_t);
+    return settings->columns * sizeof(int32_t) + (size_t)2 * entries(settings) * sizeof(int16_t);
 }
 
 bool es_window_init(es_window *window, const es_window_settings *settings, void *memory)
@@ -22,7 +23,8 @@ bool es_window_init(es_window *window, const es_window_settings *settings, void 
         return false;
     }
     window->settings = settings;
-    window->ring = (int16_t *)memory;
+    window->held = (int32_t *)memory;
+    window->ring = (int16_t *)(window->held + settings->columns);
     window->told = window->ring + entries(settings);
     es_window_reset(window);
     return true;
@@ -52,6 +54,7 @@ void es_window_restart(es_window *window)
     window->newest = window->settings->length - 1u;
     window->missing = window->settings->length;
     window->entry = entries(window->settings); /* nothing to tell */
+    window->empty = true;
 }
 
 /* Halves a column's table until one place is left: how many thresholds a number has reached. */
@@ -72,14 +75,29 @@ static int16_t level_of(const es_window_settings *settings, uint32_t column, int
     return (int16_t)(settings->first_level + (int32_t)low);
 }
 
+/* Takes a number of a column, unless it is within the deadband of the one that counts. */
+static int32_t hold(es_window *window, uint32_t column, int32_t value)
+{
+    int32_t *held = &window->held[column];
+    int32_t distance = value > *held ? value - *held : *held - value;
+
+    if (window->empty || distance >= window->settings->deadband) {
+        *held = value;
+    }
+    return *held;
+}
+
 bool es_window_sample(es_window *window, const int32_t *values)
 {
     const es_window_settings *settings = window->settings;
 
     window->newest = window->newest + 1 < settings->length ? window->newest + 1 : 0;
     for (uint32_t column = 0; column < settings->columns; column++) {
-        window->ring[window->newest * settings->columns + column] = level_of(settings, column, values[column]);
+        int32_t value = hold(window, column, values[column]);
+
+        window->ring[window->newest * settings->columns + column] = level_of(settings, column, value);
     }
+    window->empty = false;
     window->missing = (window->missing > 0 ? window->missing : settings->hop) - 1u;
     window->entry = window->missing == 0 ? 0 : entries(settings);
     return window->missing == 0;
