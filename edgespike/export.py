@@ -12,6 +12,7 @@ import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from importlib import resources
 from pathlib import Path
 from string import Template
@@ -19,7 +20,9 @@ from typing import Literal
 
 import edgespike
 from edgespike import _core, arena
+from edgespike.encoders import Window
 from edgespike.errors import EdgespikeError, UsageError
+from edgespike.export_sensor import sensor_files
 from edgespike.graph import Activation, Graph, IntegrateAndFire
 from edgespike.modelfile import decode_model, read_model_bytes
 
@@ -43,11 +46,13 @@ CORE_FILES = (
 )
 GROUP = 16  # channels: stack below 1 KB (docs/c-api.md)
 SOURCES = ("edgespike.c", "edgespike.h", "model.c", "model.h")
+SENSOR = ("sensor.c", "sensor.h")  # with a sliding window of samples
 FILES = {
     *SOURCES,
+    *SENSOR,
     "example.c",
     "CMakeLists.txt",
-    *(f"src/{name}" for name in SOURCES),
+    *(f"src/{name}" for name in (*SOURCES, *SENSOR)),
     "examples/scores/scores.ino",
     "library.properties",
 }
@@ -72,14 +77,22 @@ class Export:
     left_out: tuple[str, ...]
 
 
-def export_c(model: Path, folder: Path, layout: Layout = "plain") -> Export:
+def export_c(
+    model: Path,
+    folder: Path,
+    layout: Layout = "plain",
+    window: Window | None = None,
+    scale: Fraction = Fraction(1),
+) -> Export:
     """Write ``model``, an .esg file, and the core as C sources to ``folder``.
 
     The folder appears whole or not at all. It may exist if it is empty or an earlier export,
     which is replaced. ``layout``: ``cmake`` adds a ``CMakeLists.txt``; ``arduino`` makes an
-    Arduino library, with the sources in ``src``.
+    Arduino library, with the sources in ``src``. ``window``, ``scale``: how samples of a sensor
+    become the network's input (:class:`edgespike.encoders.WindowEncoder`), also as C.
 
     Raises:
+        DataError: ``window``, but the network takes no window of samples.
         ModelError: the file is missing, is no model, is corrupted, or fails its self-test.
         UsageError: the folder holds something else (code ``folder-not-empty``).
         EdgespikeError: the folder cannot be written (code ``file``).
@@ -88,7 +101,7 @@ def export_c(model: Path, folder: Path, layout: Layout = "plain") -> Export:
     graph = decode_model(data)
     if graph.self_test:
         _core.Network(_core.Model(data)).self_test()
-    files = _files(data, graph, model.name, layout)
+    files = _files(data, graph, model.name, layout, window, scale)
     _check_replaceable(folder)
     try:
         _write_folder(files, folder)
@@ -281,18 +294,18 @@ RUN_SILENCE = """\
 
 # ---- what build systems want ------------------------------------------------
 
-CMAKE = """\
+CMAKE = Template("""\
 cmake_minimum_required(VERSION 3.10)
 project(edgespike_model C)
 
-add_library(edgespike STATIC edgespike.c model.c)
-target_include_directories(edgespike PUBLIC ${CMAKE_CURRENT_SOURCE_DIR})
+add_library(edgespike STATIC $parts)
+target_include_directories(edgespike PUBLIC $${CMAKE_CURRENT_SOURCE_DIR})
 
 if(CMAKE_SOURCE_DIR STREQUAL CMAKE_CURRENT_SOURCE_DIR) # not inside another project
   add_executable(example example.c)
   target_link_libraries(example PRIVATE edgespike)
 endif()
-"""
+""")
 
 LIBRARY_PROPERTIES = Template("""\
 name=edgespike
@@ -311,7 +324,9 @@ includes=edgespike.h,model.h
 # ---- files ------------------------------------------------------------------
 
 
-def _files(data: bytes, graph: Graph, name: str, layout: Layout) -> dict[str, str]:
+def _files(
+    data: bytes, graph: Graph, name: str, layout: Layout, window: Window | None, scale: Fraction
+) -> dict[str, str]:
     """Path inside the folder to text."""
     name = re.sub(r"[^\w .+-]", "_", name, flags=re.ASCII)  # it stands in comments
     values: Mapping[str, object] = {
@@ -331,13 +346,16 @@ def _files(data: bytes, graph: Graph, name: str, layout: Layout) -> dict[str, st
         "model.c": MODEL_C.substitute(values, bytes=_rows(data)),
         "model.h": MODEL_H.substitute(values),
     }
+    if window:
+        sources |= sensor_files(graph, str(values["made_by"]), name, window, scale)
     if layout == "arduino":
         return {
             **{f"src/{file}": text for file, text in sources.items()},
             "examples/scores/scores.ino": SKETCH.substitute(values),
             "library.properties": LIBRARY_PROPERTIES.substitute(values),
         }
-    build = {"CMakeLists.txt": CMAKE} if layout == "cmake" else {}
+    parts = " ".join(file for file in sources if file.endswith(".c"))
+    build = {"CMakeLists.txt": CMAKE.substitute(parts=parts)} if layout == "cmake" else {}
     return {**sources, "example.c": EXAMPLE.substitute(values), **build}
 
 

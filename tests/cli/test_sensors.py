@@ -244,3 +244,15 @@ def test_a_code_for_another_network(cli: Any, event_model: Path, samples: Path) 
     command = ["stream", event_model, samples, "--sample-rate", "250", "--encode"]
     assert "4 x 6 x" in cli(*command, "delta:threshold=1").err
     assert "takes events" in cli(*command, "window").err
+
+
+def test_export_refuses_what_it_cannot_do(
+    cli: Any, image_model: Path, event_model: Path, tmp_path: Path
+) -> None:
+    command = ["export", "--c", tmp_path / "out"]
+    assert "takes events" in cli(*command, event_model, "--encode", "window").err
+    assert "needs no tables" in cli(*command, image_model, "--encode", "delta:threshold=3").err
+    assert "add --encode window" in cli(*command, image_model, "--scale", "3").err
+    assert not (tmp_path / "out").exists()
+    assert cli(*command, image_model, "--encode", "window:hop=2", "--scale", "3").code == 0
+    assert (tmp_path / "out" / "sensor.c").exists()

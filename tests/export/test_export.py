@@ -8,6 +8,7 @@ import subprocess
 import zlib
 from collections.abc import Callable
 from dataclasses import replace
+from fractions import Fraction
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,12 +17,15 @@ import numpy as np
 import pytest
 from random_graphs import exiting_graph, random_events, random_graph
 
-from edgespike import _core
-from edgespike.errors import EdgespikeError, ModelError, UsageError
+from edgespike import InferenceSession, _core
+from edgespike.convert import Calibration, convert_onnx
+from edgespike.encoders import Window, WindowEncoder
+from edgespike.errors import DataError, EdgespikeError, ModelError, UsageError
 from edgespike.export import FILES, SOURCES, export_c
 from edgespike.graph import Graph, SelfTest
 from edgespike.modelfile import encode_model, write_model
 
+ROOT = Path(__file__).resolve().parents[2]
 Need = Callable[[object, str], None]
 
 C99 = ["-x", "c", "-std=c99", "-Wall", "-Wextra", "-Wpedantic", "-Wconversion", "-Wshadow", "-Werror"]
@@ -350,3 +354,76 @@ def test_a_folder_that_cannot_be_made(one_model: Path, tmp_path: Path) -> None:
     assert caught.value.code == "file"
     with pytest.raises(UsageError):
         export_c(one_model, tmp_path / "file")
+
+
+# ---- with a sensor ----------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def sensor_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The network of tests/data that takes a sliding window, calibrated on noise."""
+    x = np.cumsum(np.random.default_rng(1).normal(0, 9, (24, 1, 576)), axis=2) + 1000
+    graph, _ = convert_onnx(ROOT / "tests" / "data" / "ecg_beats.onnx", Calibration(x), levels=15)
+    path = tmp_path_factory.mktemp("sensor") / "ecg.esg"
+    write_model(graph, path)
+    return path
+
+
+def sensor_program(folder: Path, samples: list[int]) -> list[Path]:
+    """The documented program, a converter that has measured samples, and the export."""
+    (code,) = re.findall(r"```c\n(.*?)```", (ROOT / "docs" / "sensors.md").read_text(), re.DOTALL)
+    (folder / "main.c").write_text(code)
+    numbers = ", ".join(map(str, samples))
+    (folder / "board.c").write_text(
+        "#include <stdint.h>\nextern int board_sample(int32_t *values);\n"
+        f"static const int32_t samples[] = {{{numbers}}};\nstatic uint32_t next;\n"
+        "int board_sample(int32_t *values)\n"
+        f"{{\n    return next < {len(samples)} ? (*values = samples[next++], 1) : 0;\n}}\n"
+    )
+    names = ("edgespike.c", "model.c", "sensor.c")
+    return [*(folder / "out" / name for name in names), folder / "main.c", folder / "board.c"]
+
+
+@pytest.mark.parametrize("where", ["here", "board"])
+def test_from_samples_to_scores(
+    where: str, sensor_model: Path, gcc: str, request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
+    """The program of docs/sensors.md gives the session's scores, here and on an emulated Cortex-M4."""
+    samples = np.cumsum(np.random.default_rng(2).integers(-20, 21, 700)) + 1000
+    session, window = InferenceSession(sensor_model), Window(7, 12)
+    expected = []
+    for time_us, changes in WindowEncoder(session, window)(samples[:, None], np.arange(700)):
+        session.push(changes)
+        session.advance(time_us + 1)
+        expected.append(session.read().scores.tolist())
+    export_c(sensor_model, tmp_path / "out", window=window)
+    sources = sensor_program(tmp_path, samples.tolist())
+    if where == "here":
+        run(gcc, *C99, f"-I{tmp_path / 'out'}", *sources, "-o", tmp_path / "program")
+        printed = run(tmp_path / "program")
+    else:
+        arm_gcc, qemu = request.getfixturevalue("arm_gcc"), request.getfixturevalue("qemu")
+        (tmp_path / "board.ld").write_text(LINKER_SCRIPT)
+        flags = ["-mcpu=cortex-m4", "-mthumb", "-O2", "--specs=rdimon.specs", "-T", tmp_path / "board.ld"]
+        run(arm_gcc, *flags, f"-I{tmp_path / 'out'}", *sources, "-o", tmp_path / "program.elf")
+        board = ["-M", "mps2-an386", "-display", "none", "-monitor", "none", "-serial", "none"]
+        printed = run(qemu, *board, "-semihosting", "-kernel", tmp_path / "program.elf")
+    assert [list(map(int, line.split())) for line in printed.splitlines()] == expected
+    assert len(expected) == 18
+
+
+@pytest.mark.parametrize("standard", [C99, CPP], ids=["c99", "c++17"])
+def test_a_sensor_s_sources(sensor_model: Path, gcc: str, standard: list[str], tmp_path: Path) -> None:
+    """They compile without a warning, and an export with them is replaced like any other."""
+    written = export_c(sensor_model, tmp_path / "out", "arduino", Window(18), Fraction(5, 2))
+    assert {"src/sensor.c", "src/sensor.h"} <= set(written.files)
+    compiler = "g++" if standard is CPP else gcc
+    run(compiler, *standard, "-O3", "-c", tmp_path / "out" / "src" / "sensor.c", "-o", "/dev/null")
+    assert "src/sensor.c" not in export_c(sensor_model, tmp_path / "out", "arduino").files
+
+
+def test_a_window_for_a_network_without_one(tmp_path: Path) -> None:
+    write_model(graph_with_test("spikes", 1)[0], tmp_path / "net.esg")
+    with pytest.raises(DataError, match="the network takes events") as caught:
+        export_c(tmp_path / "net.esg", tmp_path / "out", window=Window())
+    assert caught.value.hint and not (tmp_path / "out").exists()
