@@ -116,12 +116,14 @@ def main() -> None:
     }
     best: dict[str, list[float]] = {name: [] for name in tools}
     answers: dict[str, list[int]] = {name: [] for name in tools}
+    labels: list[int] = []
     with torch.inference_mode():
         for recording in find_recordings(arguments.recordings)[: arguments.count]:
             events = recording.read()
             x = frames(events)
             seconds: dict[str, list[float]] = {name: [] for name in tools}
             for _ in range(REPEATS):
+                labels.append(recording.label)
                 for name, run in tools.items():
                     begin = time.process_time()
                     label = run(events, x)
@@ -136,7 +138,9 @@ def main() -> None:
     )
     for name, median in medians.items():
         same = np.mean(np.array(answers[name]) == np.array(answers[HERE]))
-        print(f"{name:24} {1e3 * median:8.2f} ms   1/{fastest / median:.1f}   same class {same:.0%}")
+        right = np.mean(np.array(answers[name]) == np.array(labels))
+        ratio = f"1/{fastest / median:.1f}"
+        print(f"{name:24} {1e3 * median:8.2f} ms   {ratio:7} right {right:.1%}   same class {same:.1%}")
 
 
 if __name__ == "__main__":

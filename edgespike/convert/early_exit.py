@@ -24,8 +24,10 @@ from edgespike.session import InferenceSession, Result
 __all__ = ["ExitReport", "with_early_exit"]
 
 FEWEST = 40  # samples
-FIRST_LOOKS = 12  # that are tried
+FIRST_LOOKS = 4  # that are tried: with more, one is found that fits these samples by chance
 MARGINS = 400
+COUNTED = 5  # samples lost that say how many of others will be
+LEAST_LOSS = 0.05  # samples: what is meant by losing none
 
 Progress = Callable[[float], None]
 
@@ -226,21 +228,47 @@ def choose(paths: Paths, y: NDArray[Any], points: float, every: int) -> EarlyExi
     samples, looks = paths.margin.shape
     rows = np.arange(samples)
     was_right = paths.label[:, -1] == y
-    allowed = int(points / 100 * samples + 1e-9)
     best: EarlyExit | None = None
     fewest = float(looks)
     for first in np.unique(np.linspace(1, max(1, looks - 1), FIRST_LOOKS).astype(int)):
         reached = np.maximum.accumulate(paths.margin[:, first - 1 : looks - 1], axis=1)
         if not reached.size:
             continue
-        for margin in candidates(reached):
+        margins = candidates(reached)
+        lost, ticks = np.zeros(len(margins)), np.zeros(len(margins))
+        for number, margin in enumerate(margins):
             ahead = reached >= margin
             at = np.where(ahead.any(axis=1), first - 1 + ahead.argmax(axis=1), looks - 1)
-            lost = np.count_nonzero(was_right & (paths.label[rows, at] != y))
-            if lost <= allowed and at.mean() + 1 < fewest:
-                fewest = float(at.mean()) + 1
-                best = EarlyExit(int(margin), every, int(first))
+            lost[number] = np.count_nonzero(was_right & (paths.label[rows, at] != y))
+            ticks[number] = at.mean() + 1
+        safe = (lost <= int(points / 100 * samples + 1e-9)) & (
+            margins >= least_margin(margins, lost, points / 100 * samples)
+        )
+        if safe.any() and ticks[safe].min() < fewest:
+            fewest = float(ticks[safe].min())
+            best = EarlyExit(int(margins[safe][ticks[safe].argmin()]), every, int(first))
     return best
+
+
+def least_margin(margins: NDArray[np.int64], lost: NDArray[np.float64], allowed: float) -> float:
+    """The margin beyond which no more than ``allowed`` samples should be lost in others of the same kind.
+
+    That few samples lose none says little of others. What larger margins lose is taken to fall
+    exponentially, as fast as it does between two margins at which enough are lost to be counted
+    on: one that still loses `COUNTED`, and one that loses four times as many, or as many as any.
+    As that is no more than an estimate, it is to lose half of what is allowed.
+    """
+    counted = np.flatnonzero(lost >= COUNTED)
+    if not len(counted):
+        return 0.0
+    last = counted[-1]
+    before = np.flatnonzero(lost[: last + 1] >= min(4 * lost[last], lost[: last + 1].max()))[-1]
+    if lost[last] <= allowed:
+        return 0.0
+    if lost[before] <= lost[last]:
+        return float(margins[last])
+    scale = (margins[last] - margins[before]) / np.log(lost[before] / lost[last])
+    return float(margins[last] + scale * np.log(lost[last] / max(allowed / 2, LEAST_LOSS)))
 
 
 def candidates(reached: NDArray[np.int64]) -> NDArray[np.int64]:
