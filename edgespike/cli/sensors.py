@@ -90,6 +90,14 @@ class SensorStream:
         for samples, _ in pieces(self.source):
             for begin in range(0, max(1, len(samples)), BLOCK):
                 yield samples[begin : begin + BLOCK]
+        counts = self.source.counts
+        if counts.malformed and not counts.events:
+            raise DataError(
+                f"{self.source.name}: {counts.malformed:,} lines, "
+                f"and none is a sample of {self._encoder.columns} numbers",
+                "choose the columns that the network takes with --columns, such as --columns 2",
+                "sample-lines",
+            )
 
     def _events(self, encoder: Encoder) -> Iterator[tuple[NDArray[Any], int]]:
         known = 0

@@ -376,7 +376,13 @@ def print_summary(summary: dict[str, Any]) -> None:
         fields.append(("filtered", ", ".join(f"{count:,} {cause}" for cause, count in filtered.items())))
     if source := summary["source"]:
         causes = {"dropped": "too old", "outside": "off the sensor", "late": "late (kept)"}
-        fields.append(("source", f"{source['events']:,} events; " + counted(source, causes)))
+        fields.append(
+            (
+                "source",
+                f"{source['events']:,} {'samples' if summary['sensor'] else 'events'}; "
+                + counted(source, causes),
+            )
+        )
         causes = {"malformed": "pieces without sense", "restarts": "new starts of its clock"}
         fields.append(("", counted(source, causes)))
         fields.append(("", f"gone {source['disconnects']:,} times, for {source['blind_s']:.1f} s in all"))

@@ -206,6 +206,19 @@ def test_standard_input(image_model: Path, samples: Path) -> None:
     assert [row["scores"] for row in results] == expected_scores(image_model, 50)
 
 
+def test_standard_input_without_a_single_sample(image_model: Path) -> None:
+    command = [sys.executable, "-P", "-m", "edgespike", "stream", str(image_model), "-", "--encode", "window"]
+    outcome = subprocess.run(
+        [*command, "--sample-rate", "250"],
+        input=b"1,2,3\n1,2,3\n1,2,3\n",
+        capture_output=True,
+        env=ENVIRONMENT,
+        timeout=60,
+    )
+    assert outcome.returncode != 0 and b"none is a sample of 4 numbers" in outcome.stderr
+    assert b"--columns" in outcome.stderr and b"Traceback" not in outcome.stderr
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [

@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from edgespike._sensor import Encode, Slide
 from edgespike.encoders import (
     Code,
     Delta,
@@ -163,6 +164,39 @@ def test_codes_that_make_no_sense(text: str, said: str) -> None:
     with pytest.raises(UsageError, match=said) as caught:
         parse_code(text)
     assert caught.value.hint
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"code": 3},
+        {"columns": 0},
+        {"low": 5},
+        {"high": LARGEST + 1},
+        {"low": -LARGEST, "high": 1},
+        {"steps": 0},
+        {"units": 1},
+        {"units": 2, "width": 0},
+        {"code": 0, "threshold": 0, "most": 1},
+        {"code": 0, "threshold": 1, "most": 0},
+        {"code": 0, "threshold": 1, "most": 1, "units": 2},
+    ],
+)
+def test_the_c_code_refuses_what_makes_no_sense(wrong: dict[str, int]) -> None:
+    right = {"code": 1, "columns": 1, "period": 9, "low": 0, "high": 5, "steps": 3}
+    Encode(**right)
+    with pytest.raises(UsageError, match="make no sense"):
+        Encode(**(right | wrong))
+
+
+@pytest.mark.parametrize("wrong", ["columns", "length", "hop", "width", "channels", "deadband"])
+def test_the_c_code_refuses_windows_that_make_no_sense(wrong: str) -> None:
+    ones = dict.fromkeys(("columns", "length", "hop", "width", "channels"), 1)
+    tables = {"threshold": np.zeros((1, 2), np.int32), "initial": np.zeros(1, np.int16), "first_level": 0}
+    right = {**ones, **tables, "deadband": 0, "position_stride": 1, "column_stride": 1}
+    Slide(**right)
+    with pytest.raises(UsageError, match="make no sense"):
+        Slide(**(right | {wrong: -1 if wrong == "deadband" else 0}))
 
 
 def test_samples_that_make_no_sense() -> None:
