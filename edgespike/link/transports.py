@@ -237,7 +237,8 @@ def _open_error(port: str, error: OSError) -> DeviceError:
         hint = "add yourself to the port's group (often: sudo usermod -aG dialout $USER), then log in again"
         return DeviceError(f"port {port} may not be opened by you", hint, "port-permission")
     if error.errno in (errno.EBUSY, errno.EAGAIN):
-        return DeviceError(f"port {port} is in use", "close the other program that uses it", "port-busy")
+        hint = f"close the other program that uses it; `edgespike doctor --port {port}` names it"
+        return DeviceError(f"port {port} is in use", hint, "port-busy")
     return DeviceError(f"port {port} cannot be opened: {error}", _known_ports(), "port")
 
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 import errno
 import json
 import os
+import pty
 import re
 import signal
 import socket
+import struct
 import subprocess
 import sys
 import threading
@@ -21,12 +23,16 @@ import onnx
 import onnx.helper
 import onnx.numpy_helper
 import pytest
+import serial
 
 import edgespike
-from edgespike._link import EmulatedBoard
+from edgespike._core import ERRORS, Model
+from edgespike._link import EmulatedBoard, FrameReader, encode_frame
+from edgespike.boards import result_bytes
 from edgespike.cli import failure
 from edgespike.errors import BudgetError, DataError, DeviceError, MismatchError, ModelError, UsageError
 from edgespike.events import make_events
+from edgespike.link.messages import Flag, FrameType
 from edgespike.link.transports import SocketTransport
 
 PROGRAM = [sys.executable, "-P", "-m", "edgespike"]
@@ -303,11 +309,28 @@ def serving(talk: Callable[[socket.socket], None]) -> Iterator[str]:
         thread.join(10)
 
 
-def small_board(connection: socket.socket) -> None:
-    board = EmulatedBoard(model_capacity=64, name="small")
-    while received := connection.recv(4096):
-        board.write(received)
-        connection.sendall(board.read())
+def talks(board: EmulatedBoard) -> Callable[[socket.socket], None]:
+    """A board at the end of a connection."""
+
+    def talk(connection: socket.socket) -> None:
+        while received := connection.recv(4096):
+            board.write(received)
+            connection.sendall(board.read())
+
+    return talk
+
+
+def other_protocol(major: int) -> Callable[[socket.socket], None]:
+    """A board of another protocol version; the header of its frames says so too."""
+
+    def talk(connection: socket.socket) -> None:
+        reader = FrameReader()
+        while received := connection.recv(4096):
+            for _, _, _, _, word, _ in reader.feed(received):
+                flags = Flag.RESPONSE | 0x80  # with the bit of this version: a third one
+                connection.sendall(encode_frame(FrameType.HELLO, flags, 0, word, bytes([major, 7, 1, 0])))
+
+    return talk
 
 
 def vanishing_board(connection: socket.socket) -> None:
@@ -325,9 +348,86 @@ def echo(connection: socket.socket) -> None:
 
 
 def test_a_model_too_large_for_the_board(cli: Any, image_model: Path, images: Path) -> None:
-    with serving(small_board) as port:
+    with serving(talks(EmulatedBoard(model_capacity=64))) as port:
         outcome = cli("run", image_model, images, "--port", port)
     assert_clear(outcome, 5, port, "64", str(image_model.stat().st_size))
+
+
+def test_an_arena_a_byte_too_small(cli: Any, event_model: Path, recordings: Path) -> None:
+    model = Model(event_model.read_bytes())
+    needed = min(filter(None, map(model.arena_size, ("streaming", "one-shot"))))
+    needed += result_bytes(model.output_size)
+    with serving(talks(EmulatedBoard(arena_capacity=needed - 1))) as port:
+        outcome = cli("eval", event_model, recordings, "--port", port)
+    assert_clear(outcome, 5, f"needs {needed} bytes of arena", f"has {needed - 1}", "more RAM")
+    with serving(talks(EmulatedBoard(arena_capacity=needed))) as port:
+        assert cli("eval", event_model, recordings, "--port", port).code == 0
+
+
+@pytest.mark.parametrize(("major", "older"), [(0, "the board's firmware"), (2, "edgespike here")])
+def test_firmware_of_another_protocol(
+    cli: Any, event_model: Path, recordings: Path, major: int, older: str
+) -> None:
+    with serving(other_protocol(major)) as port:
+        outcome = cli("eval", event_model, recordings, "--port", port)
+    assert_clear(outcome, 4, f"speaks link protocol {major}.7", f"update {older}")
+
+
+def test_firmware_that_refuses_what_this_version_made(
+    cli: Any, event_model: Path, recordings: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As if the board did not know a part of the model yet."""
+    monkeypatch.setattr(edgespike, "__version__", "9.8.7")
+
+    class Older(EmulatedBoard):
+        refusal = b""
+
+        def write(self, data: bytes) -> int:
+            for type, _, _, _, word, _ in FrameReader().feed(data):
+                if type == FrameType.MODEL_END:
+                    code = next(code for code, row in ERRORS.items() if row[0] == "ES_ERR_POPULATION")
+                    answer = struct.pack("<i3I", code, 0, 0, 0)
+                    self.refusal = encode_frame(type, Flag.RESPONSE, 0, word, answer)
+                    return len(data)
+            return super().write(data)
+
+        def read(self, limit: int = 1 << 20) -> bytes:
+            refusal, self.refusal = self.refusal, b""
+            return refusal or super().read(limit)
+
+    with serving(talks(Older())) as port:
+        outcome = cli("eval", event_model, recordings, "--port", port)
+    assert_clear(outcome, 3, "refused the model", "9.8.7", "update the older one")
+
+
+def test_a_model_replaced_during_a_run(cli: Any, event_model: Path, recordings: Path) -> None:
+    """Another program uploads while this one streams."""
+
+    def talk(connection: socket.socket) -> None:
+        board = EmulatedBoard()
+        while received := connection.recv(4096):
+            board.write(received)
+            if any(type == FrameType.EVENTS for type, *_ in FrameReader().feed(received)):
+                board.write(encode_frame(FrameType.MODEL_BEGIN, 0, 0, 5, struct.pack("<II", 100, 1)))
+            connection.sendall(board.read())
+
+    with serving(talk) as port:
+        outcome = cli("eval", event_model, recordings, "--port", port)
+    assert_clear(outcome, 4, "another program uses the board", "close the other program")
+
+
+def test_a_baud_that_the_board_cannot_do(cli: Any, event_model: Path, recordings: Path) -> None:
+    arguments = ("eval", event_model, recordings, "--port", "emulated", "--switch-baud", 9_000_000)
+    assert_clear(cli(*arguments), 4, "cannot be used at 9000000 baud", "it stays at 921600", "--switch-baud")
+
+
+def test_a_port_in_use(cli: Any, event_model: Path, recordings: Path) -> None:
+    handle, other = pty.openpty()
+    with serial.Serial(os.ttyname(other), exclusive=True) as port:
+        outcome = cli("eval", event_model, recordings, "--port", port.name)
+    assert_clear(outcome, 4, f"port {port.name} is in use", "close the other program", "edgespike doctor")
+    os.close(handle)
+    os.close(other)
 
 
 def test_a_board_that_vanishes(cli: Any, event_model: Path, recordings: Path) -> None:
