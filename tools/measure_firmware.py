@@ -1,7 +1,7 @@
 """What the firmware takes of each board: flash, RAM, and the most stack that it can need.
 
     PYTHONPATH=. python tools/measure_firmware.py             a table
-    PYTHONPATH=. python tools/measure_firmware.py --record    keep it in edgespike/data/firmware.json
+    PYTHONPATH=. python tools/measure_firmware.py --record    keep it in edgespike/data/firmware.json, docs/fit.md
     PYTHONPATH=. python tools/measure_firmware.py --probe     also run it in QEMU on a painted stack
 
 Flash and RAM are the linker's. The stack is the deepest chain of calls in GCC's call graph
@@ -32,6 +32,8 @@ ROOT = Path(__file__).resolve().parents[1]
 FIRMWARE = ROOT / "firmware"
 GOLDEN = ROOT / "tests" / "golden"
 RECORD = Path(edgespike.__file__).parent / "data" / "firmware.json"
+PAGE = ROOT / "docs" / "fit.md"
+TABLE = re.compile(r"(<!-- made by tools/measure_firmware.py -->\n\n).*?(\n\n)", re.DOTALL)
 TOOL = "arm-none-eabi-"
 EXCEPTION_FRAME = 36  # registers that a Cortex-M saves, and 4 bytes to align them
 # The device loop's commands are called through a pointer, from where they were read; so are the
@@ -220,6 +222,15 @@ def probe(board: Board, elf: Path, models: Iterable[bytes]) -> int:
     return board.stack_bytes - (len(painted) - len(painted.lstrip(bytes([PAINT]))))
 
 
+def table(boards: dict[str, dict[str, int]]) -> str:
+    """What was measured, for docs/fit.md."""
+    lines = ["| Board | flash | variables | stack, at most | kept |", "|---|---:|---:|---:|---:|"]
+    for board in BOARDS:
+        sizes = [*boards[board.name].values(), board.stack_bytes]
+        lines.append(f"| {board.name} | " + " | ".join(f"{size:,}" for size in sizes) + " |")
+    return "\n".join(lines)
+
+
 def golden_models(board: Board) -> list[bytes]:
     """The golden models that fit a board; each tests itself when it is uploaded."""
     models = [path.read_bytes() for path in sorted(GOLDEN.glob("*.esg"))]
@@ -245,6 +256,7 @@ def main() -> None:
             print(f"{probe(board, elf, golden_models(board)):9,}" if emulated else "", flush=True)
     if options.record:
         RECORD.write_text(json.dumps({"compiler": compiler(), "boards": boards}, indent=1) + "\n")
+        PAGE.write_text(TABLE.sub(lambda old: old[1] + table(boards) + old[2], PAGE.read_text()))
 
 
 if __name__ == "__main__":
