@@ -31,6 +31,7 @@ PIECE_US, PIECE_EVENTS = 10_000, 2000  # without a pace, pieces are at least so 
 BACKLOG_S = 0.04  # a live stream has no more than this on a serial line: what waits there cannot be dropped
 LATE_S = 0.1  # a live stream drops what cannot go out within this time, others fall behind their pace
 SWITCH_S = 0.0005  # a stream waits no longer than this for threads that load recordings or draw views
+READS = 8  # results that a board may owe; more would only make them old
 REMEMBERED = 1000  # recordings whose answers may still come
 
 Reply = tuple[int, Result]  # number of the recording, what the network said
@@ -364,7 +365,10 @@ class BoardLane:
         self.client.send_advance(self.end_us[self.number] // self.session.tick_us % (1 << 32))
         self.client.send_read()
         self.reads.append(self.end_us[self.number])
-        return self._poll(0.0)
+        replies = self._poll(0.0)
+        while len(self.reads) > READS:
+            replies += self._poll(0.005)
+        return replies
 
     def end(self) -> list[Reply]:
         self.client.end_sample()

@@ -12,6 +12,7 @@ import threading
 import time
 import tty
 from fractions import Fraction
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,8 @@ import pytest
 
 import edgespike
 from edgespike import InferenceSession
-from edgespike.encoders import Delta, Encoder, Gaussian, sample_times
+from edgespike.cli.player import READS, BoardLane, Player
+from edgespike.encoders import SENSOR_EVENT, Delta, Encoder, Gaussian, sample_times
 from edgespike.graph import (
     Compare,
     Dense,
@@ -34,6 +36,7 @@ from edgespike.graph import (
     SpikeInput,
 )
 from edgespike.modelfile import write_model
+from edgespike.sources import open_sensor
 
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(Path(edgespike.__file__).parents[1])}
 SAMPLES = np.cumsum(np.random.default_rng(4).integers(-9, 10, (200, 4)), axis=0) + 100  # of the image model
@@ -165,8 +168,12 @@ def test_send_on_delta_for_a_spiking_network_on_a_vector(
 
 
 @pytest.mark.parametrize("port", [[], ["--port", "emulated"]])
-def test_a_serial_line_with_a_line_that_is_no_number(cli: Any, image_model: Path, port: list[str]) -> None:
+def test_a_serial_line_with_a_line_that_is_no_number(
+    cli: Any, image_model: Path, port: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The window fills anew after the missing sample; what came before and comes later is right."""
+    patient = partial(open_sensor, patience=60.0)  # this machine may be busy
+    monkeypatch.setattr("edgespike.cli.sensors.open_sensor", patient)
     ours, theirs = pty.openpty()
     tty.setraw(theirs)
     text = [",".join(map(str, row)).encode() for row in SAMPLES.tolist()]
@@ -183,13 +190,27 @@ def test_a_serial_line_with_a_line_that_is_no_number(cli: Any, image_model: Path
     saying = threading.Thread(target=say)
     saying.start()
     command = ["stream", image_model, f"serial:{os.ttyname(theirs)}", "--sample-rate", "250"]
-    results, summary = lines_of(cli(*command, "--encode", "window", "--for", "2s", "--json", *port))
+    results, summary = lines_of(cli(*command, "--encode", "window", "--for", "3s", "--json", *port))
     saying.join()
     assert summary["source"]["malformed"] == 1 and summary["source"]["events"] == 199
     ends = [end for end in range(6, 201) if not 50 < end <= 56]
     assert [row["time_us"] for row in results] == [4000 * (end - 1) + 1 for end in ends]
     scores = expected_scores(image_model, 1)
     assert [row["scores"] for row in results] == [scores[end - 6] for end in ends]
+
+
+def test_a_board_never_owes_many_results(image_model: Path) -> None:
+    """Also where nothing changes, so that what comes out stays fresh and memory bounded."""
+    with InferenceSession(image_model, "device", port="emulated") as session:
+        lane = Player(session, 1.0).lane
+        assert isinstance(lane, BoardLane)
+        lane.begin(0)
+        nothing, count = np.zeros(0, SENSOR_EVENT), 0
+        for number in range(300):
+            lane.send(nothing, 1000 * number + 1, 0.0)
+            count += len(lane.read())
+            assert len(lane.reads) <= READS
+        assert count + len(lane.drain()) == 300
 
 
 def test_standard_input(image_model: Path, samples: Path) -> None:
