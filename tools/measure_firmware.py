@@ -1,7 +1,7 @@
 """What the firmware takes of each board: flash, RAM, and the most stack that it can need.
 
     PYTHONPATH=. python tools/measure_firmware.py             a table
-    PYTHONPATH=. python tools/measure_firmware.py --record    keep it: edgespike/data/firmware.json, docs/fit.md
+    PYTHONPATH=. python tools/measure_firmware.py --record    keep it in firmware.json and docs/fit.md
     PYTHONPATH=. python tools/measure_firmware.py --probe     also run it in QEMU on a painted stack
 
 Flash and RAM are the linker's. The stack is the deepest chain of calls in GCC's call graph
