@@ -161,7 +161,8 @@ def test_reference_cpu_emulated_and_qemu(name: str, save: Save, request: pytest.
                 assert bits(session, [events]) == expected
                 assert bits(session, np.split(events, cuts)) == expected
                 assert bits(session, np.split(events, range(1, len(events)))) == expected
-        assert active > 10, "the neurons hardly spike: the test shows nothing"
+        least = 3 if CASES[name].exits else 10  # a window that is decided is soon over
+        assert active > least, "the neurons hardly spike: the test shows nothing"
 
 
 def test_cases_are_what_they_are_called(save: Save) -> None:
