@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgespike.arena import has_stamps, inbox_slots
-from edgespike.graph import Compare, Graph, IntegrateAndFire, Readout, Rounding
+from edgespike.arena import has_stamps, inbox_slots, keeps_scores
+from edgespike.decay import decay_steps
+from edgespike.graph import Activation, Compare, Graph, IntegrateAndFire, Readout, Rounding
 from edgespike.operations import (
     GROUP,
     Operations,
@@ -20,11 +21,13 @@ from edgespike.operations import (
     decays,
     evaluation,
     input_event,
+    quotient_digits,
     reading,
     reset,
     sending,
     sent,
     settling,
+    touching,
 )
 from edgespike.reference import ReferenceNetwork, Values, per_neuron
 from edgespike.work import joined
@@ -62,6 +65,9 @@ class Activity(ReferenceNetwork):
         self._closed = 0  # ticks, one by one
         self._settling = settling(graph)
         self._reset = reset(graph)
+        self._reading = reading(graph)
+        output = graph.populations[-1]
+        self._fades = has_stamps(output) and not keeps_scores(graph, len(graph.populations) - 1)
         self._sending = [
             [(p, [list(sending(graph, p, wide)) for wide in (False, True)]) for p in graph.outgoing(number)]
             for number in range(len(graph.populations))
@@ -91,14 +97,26 @@ class Activity(ReferenceNetwork):
         self._kept = [self.neurons[number].membrane for number in range(len(populations))]
         self._pending = any(mask.any() for mask in self._awake)  # es_net.pending and under_way
         self._under_way = 0
+        self._looks = True  # es_net.look
         self._taken: list[tuple[int, int, int]] = []  # row, column and change of the open tick's events
 
     # ---- what is sent
+
+    def push(self, events: NDArray[Any]) -> tuple[int, bool]:
+        """The same; events after early exit has decided are skipped."""
+        taken = input_event(self.graph)
+        others = self.input_events - self.operations[taken]
+        result = super().push(events)
+        self.operations["event skipped"] += self.input_events - self.operations[taken] - others
+        return result
 
     def _take(self, x: int, y: int, channel: int, value: int) -> None:
         before, events = int(self.sent[y, x].sum()), self.events[0]
         super()._take(x, y, channel, value)
         self.operations[input_event(self.graph)] += 1
+        if counts := self.graph.input.event_counts:  # the core finds the slice twice
+            in_slice = np.array((self.tick - self.window_start) // counts.slice_ticks)
+            self.operations["quotient digit"] += 2 * int(quotient_digits(in_slice))
         if self.events[0] != events:
             self._taken.append((y, x, int(self.sent[y, x].sum()) - before))
 
@@ -138,30 +156,47 @@ class Activity(ReferenceNetwork):
 
     def read(self) -> None:
         """Count the reading of the scores."""
-        self.operations.update(reading(self.graph))
+        self.operations.update(self._reading)
         number = len(self.graph.populations) - 1
         population = self.graph.populations[number]
         neuron = population.neuron
         if not isinstance(neuron, IntegrateAndFire) or not has_stamps(population):
             return
         if neuron.readout == Readout.MEMBRANE:
-            ticks = np.broadcast_to((self.tick - self._stamps[number])[:, :, None], population.shape)
-            slept = ticks > 0
-            decay = per_neuron(neuron.decay, population.shape)[slept]
-            self.operations["decay step"] += decay_steps(
-                self._kept[number][slept], decay, neuron.rounding, ticks[slept]
-            )
+            self._count_steps(number, neuron, self.tick - self._stamps[number])
 
     # ---- what is evaluated
 
+    def _look(self) -> None:
+        super()._look()
+        self._count_looks(1)
+
+    def _count_looks(self, ticks: int) -> None:
+        """Where early exit compares the scores, in the last so many ticks, which were all alike."""
+        rule = self.graph.input.early_exit
+        if rule is None or not self._looks:
+            return
+        last = self.tick - self.window_start
+        if last == self.graph.input.window_ticks:
+            last, ticks = last - 1, ticks - 1
+        looks = last // rule.every - max((last - ticks) // rule.every, rule.first - 1)
+        if looks <= 0:
+            return
+        self._looks = self._fades
+        for _ in range(looks if self._looks or self._pending else 1):
+            self.read()
+            self.operations["score compared"] += self.graph.populations[-1].size
+
     def _advance(self, tick: int) -> bool:
         ticks = self.ticks - self._closed
+        self.operations["time moved"] += tick != self.tick and not self.decided
         leaves = super()._advance(tick)
         self._count_alike(self.ticks - self._closed - ticks)
         return leaves
 
     def _count_alike(self, ticks: int) -> None:
         """Ticks that the reference leaves out, because all are like the last one."""
+        self._count_looks(ticks)
         if not ticks or not self._pending:
             return
         again, self._under_way = self._under_way + 1, max(self._under_way - ticks, 0)
@@ -178,6 +213,7 @@ class Activity(ReferenceNetwork):
         settles = self._pending
         if settles:
             self.operations.update(self._settling)
+            self._looks = True
         at_rest = super()._close_tick()
         if settles:
             self._pending = self._under_way > 0 or any(mask.any() for mask in self._awake)
@@ -194,8 +230,14 @@ class Activity(ReferenceNetwork):
         self._touched[number] = np.zeros_like(mask)
         if mask.any() and self._evaluation[number]:
             self._count_evaluation(number, mask)
-        result = super()._evaluate(number, arriving)
         neuron = self.graph.populations[number].neuron
+        if isinstance(neuron, IntegrateAndFire) and neuron.current is not None:
+            self._count_cells(neuron, int(np.count_nonzero(self.neurons[number].refractory[mask] == 0)))
+        result = super()._evaluate(number, arriving)
+        if isinstance(neuron, Activation):
+            step = per_neuron(neuron.step, self.accumulators[number].shape)[mask]
+            quotients = (self.accumulators[number][mask] << neuron.shift) // step
+            self.operations["quotient digit"] += int(quotient_digits(quotients).sum())
         if isinstance(neuron, IntegrateAndFire):
             self._kept[number] = np.where(mask[:, :, None], self.neurons[number].membrane, self._kept[number])
             self._stamps[number][mask] = self.tick + 1
@@ -207,9 +249,10 @@ class Activity(ReferenceNetwork):
     def _deliver(self, number: int, delivered: Mask) -> None:
         pixels = int(np.count_nonzero(delivered))
         self.operations["inbox pixel"] += pixels
-        self.operations["inbox value"] += pixels * self.graph.populations[number].shape[2]
-        if decays(self.graph.populations[number]):
-            self.operations["touch decaying"] += pixels
+        population = self.graph.populations[number]
+        self.operations["inbox value"] += pixels * population.shape[2]
+        if decays(population):
+            self.operations[touching(population)] += pixels
         self._touched[number] |= delivered
 
     def _count_evaluation(self, number: int, mask: Mask) -> None:
@@ -232,16 +275,25 @@ class Activity(ReferenceNetwork):
         if has_stamps(population):
             ticks = self.tick - self._stamps[number] + (neuron.current is None)
         ticks = np.where(mask, ticks, 0)
-        decaying = int(np.count_nonzero(ticks)) * population.shape[2]
-        self.operations["neuron decayed"] += decaying
-        each = np.broadcast_to(ticks[:, :, None], population.shape)
-        slept = each > 1
-        self.operations["decay step"] += decaying - int(np.count_nonzero(slept))
-        if slept.any():
-            decay = per_neuron(neuron.decay, population.shape)[slept]
-            self.operations["decay step"] += decay_steps(
-                self._kept[number][slept], decay, neuron.rounding, each[slept]
-            )
+        self.operations["pixel decayed"] += int(np.count_nonzero(ticks))
+        self._count_steps(number, neuron, ticks)
+
+    def _count_steps(self, number: int, neuron: IntegrateAndFire, ticks: Values) -> None:
+        """Membranes brought forward by so many ticks (height, width); 0: not at all."""
+        mask = ticks > 0
+        membrane = self._kept[number][mask]
+        each = np.broadcast_to(ticks[mask][:, None], membrane.shape)
+        decay = per_neuron(neuron.decay, self.graph.populations[number].shape)[mask]
+        self.operations["neuron decayed"] += membrane.size
+        self.operations.update(
+            decay_steps(membrane.reshape(-1), decay.reshape(-1), neuron.rounding, each.reshape(-1))
+        )
+
+    def _count_cells(self, neuron: IntegrateAndFire, cells: int) -> None:
+        """Neurons with a current that are not refractory."""
+        self.operations["cell integrated"] += cells
+        if neuron.rounding != Rounding.NONE:
+            self.operations["decay in a cell"] += cells
 
     def _works_again(self, number: int, neuron: IntegrateAndFire) -> Mask:
         """Neurons that will do something in the next tick by themselves."""
@@ -264,29 +316,3 @@ def _groups(emitted: Values, group: int) -> tuple[Values, Values, Values, Values
     greatest = np.where(values < 0, -1 - values, values).max(axis=2)
     pixel, place = np.nonzero(sizes)
     return y[pixel], x[pixel], sizes[pixel, place], greatest[pixel, place]
-
-
-def decay_steps(membrane: Values, decay: Values, rounding: Rounding, ticks: Values) -> int:
-    """Rounds of the loop in es_decayed, in all: int64 arrays (neurons,), ticks at least 1."""
-    together = np.ones_like(ticks)
-    count = 0
-    while len(ticks):
-        count += len(ticks)
-        change = _decayed(membrane, decay, rounding) - membrane
-        together = np.minimum(together, ticks)
-        last = membrane + (together - 1) * change
-        same_sign = (last < 0) == (membrane < 0)
-        fits = (together == 1) | (same_sign & (_decayed(last, decay, rounding) - last == change))
-        membrane = np.where(fits, last + change, membrane)
-        ticks = np.where(fits, ticks - together, ticks)
-        together = np.where(fits, np.minimum(2 * together, 1 << 30), together // 2)
-        going = (ticks > 0) & (change != 0)
-        membrane, decay, ticks, together = (values[going] for values in (membrane, decay, ticks, together))
-    return count
-
-
-def _decayed(membrane: Values, decay: Values, rounding: Rounding) -> Values:
-    product: Values = membrane * decay
-    if rounding == Rounding.TOWARD_ZERO:
-        product = product + np.where(product < 0, (1 << 30) - 1, 0)
-    return (product + ((1 << 29) if rounding == Rounding.NEAREST else 0)) >> 30

@@ -20,7 +20,16 @@ from edgespike.graph import (
     SpikeInput,
 )
 
-__all__ = ["level_bytes", "neuron_state_bytes", "one_shot_bytes", "state_bytes", "streaming_bytes"]
+__all__ = [
+    "has_stamps",
+    "inbox_slots",
+    "keeps_scores",
+    "level_bytes",
+    "neuron_state_bytes",
+    "one_shot_bytes",
+    "state_bytes",
+    "streaming_bytes",
+]
 
 
 def align(size: int) -> int:
@@ -54,6 +63,16 @@ def inbox_slots(graph: Graph, number: int) -> int:
     return 1 << longest.bit_length() if longest else 0
 
 
+def keeps_scores(graph: Graph, number: int) -> bool:
+    """Whether a population is an output whose scores are not its present state."""
+    neuron = graph.populations[number].neuron
+    return (
+        number == len(graph.populations) - 1
+        and isinstance(neuron, IntegrateAndFire)
+        and neuron.readout != Readout.MEMBRANE
+    )
+
+
 def state_bytes(graph: Graph, number: int) -> dict[str, int]:
     """Bytes of each buffer of one population in the streaming plan, unaligned."""
     population = graph.populations[number]
@@ -61,9 +80,6 @@ def state_bytes(graph: Graph, number: int) -> dict[str, int]:
     is_input = isinstance(population.neuron, LevelInput | SpikeInput)
     neuron = population.neuron
     spiking = neuron if isinstance(neuron, IntegrateAndFire) else None
-    keeps_scores = (
-        spiking is not None and number == len(graph.populations) - 1 and spiking.readout != Readout.MEMBRANE
-    )
     touched = (pixels + 31) // 32 * 4
     slots = inbox_slots(graph, number)
     return {
@@ -72,7 +88,7 @@ def state_bytes(graph: Graph, number: int) -> dict[str, int]:
         * level_bytes(population, graph.input.event_counts if number == 0 else None),
         "accumulators": population.size * population.accumulator_bits // 8,
         "stamps": pixels * 4 if has_stamps(population) else 0,
-        "scores": population.size * 4 if keeps_scores else 0,
+        "scores": population.size * 4 if keeps_scores(graph, number) else 0,
         "currents": population.size * 4 if spiking and spiking.current else 0,
         "adaptation": population.size * 4 if spiking and spiking.adaptation else 0,
         "refractory": population.size * 2 if spiking and spiking.refractory else 0,

@@ -25,8 +25,8 @@ from edgespike.arena import one_shot_bytes, streaming_bytes
 from edgespike.boards import BOARDS, Board
 from edgespike.errors import BudgetError
 from edgespike.graph import CORE_EVENT, Graph, LevelInput, SpikeInput
-from edgespike.instructions import instructions, worst_event, worst_push, worst_tick
-from edgespike.operations import reading, reset
+from edgespike.instructions import instructions, worst_event, worst_push, worst_reading, worst_tick
+from edgespike.operations import reset
 from edgespike.work import works_at_once
 
 __all__ = ["Activity", "Memory", "Speed", "measure_activity", "memory_of", "require_fit", "speed_of"]
@@ -259,4 +259,4 @@ def speed_of(graph: Graph, board: Board, activity: Activity | None, cycles: floa
 def _window_instructions(graph: Graph, core: str) -> float:
     """Instructions a second of beginning windows and reading their scores."""
     window_us = graph.input.window_ticks * graph.input.tick_us
-    return instructions(reset(graph) + reading(graph), core) * 1e6 / window_us if window_us else 0.0
+    return instructions(reset(graph) + worst_reading(graph), core) * 1e6 / window_us if window_us else 0.0

@@ -18,8 +18,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgespike.activity import decay_steps
-from edgespike.arena import has_stamps, inbox_slots
+from edgespike.arena import has_stamps, inbox_slots, keeps_scores
+from edgespike.decay import most_decay_steps
 from edgespike.graph import (
     Accumulator,
     Activation,
@@ -40,13 +40,16 @@ from edgespike.operations import (
     decays,
     evaluation,
     input_event,
+    quotient_digits,
+    reading,
     sending,
     sent,
     settling,
+    touching,
 )
 from edgespike.work import Reach
 
-__all__ = ["costs_of", "instructions", "worst_event", "worst_push", "worst_tick"]
+__all__ = ["costs_of", "instructions", "worst_event", "worst_push", "worst_reading", "worst_tick"]
 
 Costs = dict[str, float]
 Sizes = NDArray[np.int64]
@@ -80,7 +83,7 @@ def worst_event(graph: Graph, core: str, group: int = GROUP) -> float:
     All neurons that the event reaches send, after a long silence (`edgespike/work.py`); what others
     do in that tick does not count.
     """
-    settled = instructions(settling(graph), core)
+    settled = instructions(_closing(graph), core)
     return settled + _worst(graph, costs_of(core), group, with_tick=True)
 
 
@@ -103,7 +106,10 @@ def _worst(graph: Graph, costs: Costs, group: int, with_tick: bool) -> float:
         (row[:, None, None] * column[:, None] * channel for row, column, channel in parts),
         start=np.zeros(reach.shape),
     )
-    return costs[input_event(graph)] + float(total.max())
+    event: Operations = Counter({input_event(graph): 1})
+    if counts := graph.input.event_counts:
+        event["quotient digit"] = 2 * int(quotient_digits(np.array(counts.slices - 1)))
+    return sum(costs[name] * count for name, count in event.items()) + float(total.max())
 
 
 def _group_sizes(channels: NDArray[np.bool_], group: int) -> Sizes:
@@ -123,16 +129,14 @@ def _spans(columns: NDArray[np.bool_]) -> Sizes:
 def _population_terms(graph: Graph, number: int, group: int) -> list[tuple[Term, str]]:
     """What evaluated pixels cost ("pixel"), and what their neurons cost when they send ("group")."""
     population = graph.populations[number]
-    height, width, channels = population.shape
+    height, width, _ = population.shape
     ones = (np.ones(height, np.int64), np.ones(width, np.int64))
     terms = [(Term("group", *ones), "group")]
     if number > 0:
         terms.append((Term(sent(population), *ones, "each"), "group"))
         terms += [(term, "pixel") for term in evaluation(graph, number, group)]
-        steps = _most_decay_steps(population)
-        if steps:
-            terms.append((Term("neuron decayed", *ones, factor=channels), "pixel"))
-            terms.append((Term("decay step", *ones, factor=channels * steps), "pixel"))
+        most = _most_of_pixel(population)
+        terms += [(Term(name, *ones, factor=count), "pixel") for name, count in most.items() if count]
     if isinstance(population.neuron, Accumulator):
         return []
     for projection in graph.outgoing(number):
@@ -152,21 +156,52 @@ def _may_be_wide(population: Population, projection: Projection) -> bool:
     return greatest << projection.shift > 0x7FFF
 
 
-def _most_decay_steps(population: Population) -> int:
-    """Rounds of the decay loop for one neuron: of the slowest decay, from the greatest membrane, after a
-    silence without end."""
+def _most_of_pixel(population: Population) -> Operations:
+    """What evaluating a pixel costs beside what `evaluation` says, at most: it depends on values."""
     neuron = population.neuron
-    if not isinstance(neuron, IntegrateAndFire) or neuron.rounding == Rounding.NONE:
-        return 0
-    if not has_stamps(population):
-        return 1 if neuron.current is None else 0
-    slowest = neuron.decay[neuron.decay < 1 << 30]
-    if not slowest.size:
-        return 1
-    decay = np.array([slowest.max()], np.int64)
-    ends = (neuron.membrane_min, neuron.membrane_max)
-    long = np.array([(1 << 31) - 1])
-    return max(decay_steps(np.array([end], np.int64), decay, neuron.rounding, long) for end in ends)
+    count: Operations = Counter()
+    if isinstance(neuron, Activation):
+        greatest = min(1 << (population.accumulator_bits - 1 + neuron.shift), 1 << 31)
+        count["quotient digit"] = int(quotient_digits(np.array(greatest // int(neuron.step.min()))))
+    elif isinstance(neuron, IntegrateAndFire):
+        if neuron.current is not None:
+            count["cell integrated"] = 1
+            count["decay in a cell"] = int(neuron.rounding != Rounding.NONE)
+        if has_stamps(population):
+            count += _most_of_decay(population)
+        elif decays(population):
+            count += Counter({"neuron decayed": 1, "decay step": 1, "decay product": 1})
+    for name in count:
+        count[name] *= population.shape[2]
+    count["pixel decayed"] = int("neuron decayed" in count)
+    return count
+
+
+def _most_of_decay(population: Population) -> Operations:
+    """What bringing one neuron to a tick costs, at most: from the greatest membrane, after any silence."""
+    neuron = population.neuron
+    assert isinstance(neuron, IntegrateAndFire)
+    greatest = max(neuron.membrane_max, -neuron.membrane_min)
+    steps, products = most_decay_steps(greatest, neuron.decay)
+    return Counter({"neuron decayed": 1, "decay step": steps, "decay product": products})
+
+
+def worst_reading(graph: Graph) -> Operations:
+    """What reading the scores costs, at most."""
+    count = reading(graph)
+    population = graph.populations[-1]
+    if has_stamps(population) and not keeps_scores(graph, len(graph.populations) - 1):
+        most = _most_of_decay(population)
+        count += Counter({name: each * population.size for name, each in most.items()})
+    return count
+
+
+def _closing(graph: Graph) -> Operations:
+    """What closing a tick costs beside its neurons."""
+    count = settling(graph) + Counter({"time moved": 1})
+    if graph.input.early_exit:
+        count += worst_reading(graph) + Counter({"score compared": graph.populations[-1].size})
+    return count
 
 
 # ---- one tick --------------------------------------------------------------------
@@ -174,7 +209,7 @@ def _most_decay_steps(population: Population) -> int:
 
 def worst_tick(graph: Graph, core: str, group: int = GROUP) -> float:
     """Most instructions of closing one tick: every neuron is evaluated and sends."""
-    count: Operations = Counter(settling(graph))
+    count = _closing(graph)
     for number, population in enumerate(graph.populations):
         if number == 0 or isinstance(population.neuron, Accumulator):
             continue
@@ -187,5 +222,5 @@ def worst_tick(graph: Graph, core: str, group: int = GROUP) -> float:
         if inbox_slots(graph, number):
             count["inbox pixel"] += height * width
             count["inbox value"] += population.size
-            count["touch decaying"] += height * width if decays(population) else 0
+            count[touching(population)] += height * width if decays(population) else 0
     return instructions(count, core)

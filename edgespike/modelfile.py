@@ -8,7 +8,7 @@ import struct
 import tempfile
 import zlib
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -47,7 +47,9 @@ from edgespike.graph import (
     SynapticCurrent,
 )
 
-__all__ = ["decode_model", "encode_model", "read_model", "write_model"]
+__all__ = ["alike", "decode_model", "encode_model", "read_model", "write_model"]
+
+Values = NDArray[np.int32]
 
 MAGIC = b"\x89ESG\r\n\x1a\n"
 VERSION = (1, 0)
@@ -266,24 +268,36 @@ def _parameter_arrays(neuron: Neuron) -> list[NDArray[np.int32]]:
     return []
 
 
+class Alike(NamedTuple):
+    """Rows, or columns, that are alike: the first of each class, and the class of each."""
+
+    first: NDArray[np.intp]
+    classes: NDArray[np.intp]
+
+
+def alike(accumulators: Values | None, levels: Values | None) -> tuple[Alike, Alike]:
+    """Which rows and columns of a population's initial values are alike; some of the two arrays is there."""
+    both = np.concatenate([array for array in (accumulators, levels) if array is not None], axis=2)
+    found = []
+    for lines in (both, both.transpose(1, 0, 2)):
+        _, first, classes = np.unique(
+            lines.reshape(len(lines), -1), axis=0, return_index=True, return_inverse=True
+        )
+        found.append(Alike(first, classes.reshape(-1)))
+    return found[0], found[1]
+
+
 def _encode_initial(population: Population, counts: EventCounts | None, low: int, initial: _Blob) -> int:
-    height, width, _ = population.shape
     accumulators = population.initial
     levels = population.initial_level
     if counts is not None:
         levels = np.full(population.shape, low, np.int32)  # no events counted yet
     if accumulators is None and levels is None:
         return 0
-    present = [array.reshape(height, width, -1) for array in (accumulators, levels) if array is not None]
-    both = np.concatenate(present, axis=2)
-    _, first_row, row_class = np.unique(
-        both.reshape(height, -1), axis=0, return_index=True, return_inverse=True
-    )
-    columns = both.transpose(1, 0, 2).reshape(width, -1)
-    _, first_column, column_class = np.unique(columns, axis=0, return_index=True, return_inverse=True)
-    pick = np.ix_(first_row, first_column)
-    part = bytearray(struct.pack("<HH", len(first_row), len(first_column)))
-    part += row_class.reshape(-1).astype("<u2").tobytes() + column_class.reshape(-1).astype("<u2").tobytes()
+    rows, columns = alike(accumulators, levels)
+    pick = np.ix_(rows.first, columns.first)
+    part = bytearray(struct.pack("<HH", len(rows.first), len(columns.first)))
+    part += rows.classes.astype("<u2").tobytes() + columns.classes.astype("<u2").tobytes()
     if accumulators is not None:
         part += bytes(-len(part) % 16)
         part += accumulators[pick].astype(f"<i{population.accumulator_bits // 8}").tobytes()

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from edgespike.arena import inbox_slots, state_bytes
+from edgespike.arena import has_stamps, inbox_slots, keeps_scores, level_bytes, state_bytes
 from edgespike.graph import (
     Accumulator,
     Activation,
@@ -37,20 +37,24 @@ from edgespike.graph import (
     SpikeInput,
     SumPool,
 )
+from edgespike.modelfile import alike
 from edgespike.work import joined
 
 __all__ = [
     "GROUP",
     "Operations",
     "Term",
+    "cleared",
     "decays",
     "evaluation",
     "input_event",
+    "quotient_digits",
     "reading",
     "reset",
     "sending",
     "sent",
     "settling",
+    "touching",
 ]
 
 Operations = Counter[str]
@@ -58,6 +62,12 @@ Counts = NDArray[np.int64]
 
 GROUP = 32  # neurons of a pixel that are evaluated at once, unless a board says otherwise
 WORD = 32  # pixels in a word of touched bits
+
+SCORES = {
+    Readout.SPIKES: "spikes",
+    Readout.GREATEST_MEMBRANE: "greatest membrane",
+    Readout.FIRST_SPIKE: "first spike",
+}
 
 
 @dataclass(frozen=True)
@@ -83,7 +93,52 @@ class Term:
         return sizes % 2 if self.size == "odd" else (sizes > 0).astype(np.int64)
 
 
+# ---- memory ------------------------------------------------------------------
+
+
+def cleared(size: int) -> Operations:
+    """A call of memset: 16 bytes at a time, then 4."""
+    return Counter({"clear": 1, "block cleared": size // 16, "word cleared": size % 16 // 4})
+
+
+def _copied(size: int, aligned: int, unaligned: int) -> Operations:
+    """Calls of memcpy, one for each pixel of ``size`` bytes: how it copies depends on size and alignment."""
+    count: Operations = Counter({"pixel copied": aligned + unaligned})
+    if size < 16:
+        count["word copied alone"] = aligned * (size // 4)
+    else:
+        count["long copy"] = aligned
+        count["block copied"] = aligned * (size // 16)
+        count["word copied"] = aligned * (size % 16 // 4)
+    length = "short" if size < 8 else "long"
+    count[f"{length} unaligned copy"] = unaligned
+    count[f"byte of a {length} unaligned copy"] = unaligned * size
+    return count
+
+
+def _spread(graph: Graph, number: int, value_bytes: int) -> Operations:
+    """A population's initial values, from a table that has rows and columns that are alike once."""
+    population = graph.populations[number]
+    height, width, channels = population.shape
+    size = channels * value_bytes
+    pixels = height * width
+    aligned = pixels
+    if size % 4:
+        counted = number == 0 and graph.input.event_counts is not None  # all zeros
+        levels = None if population.initial_level is None else population.initial_level * (not counted)
+        rows, columns = alike(population.initial, levels)
+        index = rows.classes[:, None] * len(columns.first) + columns.classes
+        to = np.arange(pixels).reshape(height, width)
+        aligned = int(np.count_nonzero((index * size % 4 == 0) & (to * size % 4 == 0)))
+    return _copied(size, aligned, pixels - aligned) + Counter({"table copied": 1, "row copied": height})
+
+
 # ---- projections -------------------------------------------------------------
+
+
+def touching(population: Population) -> str:
+    """What it is called that membranes are brought to the open tick before something arrives."""
+    return "stamped touch" if has_stamps(population) else "decaying touch"
 
 
 def decays(population: Population) -> bool:
@@ -101,6 +156,17 @@ def _steps(connection: Convolution | SumPool | MaxPoolWindow, size: int, axis: i
     return np.minimum(kernel[axis], distance // connection.dilation[axis] + 1)
 
 
+def _digits_of_taps(connection: Convolution | SumPool | MaxPoolWindow, size: int, axis: int) -> Counts:
+    """Of the division that finds the first target of each source row or column."""
+    return quotient_digits((np.arange(size) + connection.padding[axis]) // connection.stride[axis])
+
+
+def quotient_digits(quotients: Counts) -> Counts:
+    """Rounds of a division in software, which finds 4 bits of the quotient at a time."""
+    bits = np.frexp(np.abs(quotients).astype(np.float64))[1]
+    return np.where(bits < 2, 0, (bits + 3) // 4).astype(np.int64)
+
+
 def sending(graph: Graph, projection: Projection, wide: bool) -> Iterator[Term]:
     """What groups of events cost in a projection.
 
@@ -114,8 +180,8 @@ def sending(graph: Graph, projection: Projection, wide: bool) -> Iterator[Term]:
     ones = (np.ones(source.shape[0], np.int64), np.ones(source.shape[1], np.int64))
     if projection.delay:
         yield Term("delayed", *ones)
-    if decays(target) and not projection.delay:
-        yield Term("touch decaying", rows, columns)
+    elif decays(target):
+        yield Term(touching(target), rows, columns)
     if isinstance(connection, Dense):
         yield Term("dense", *ones)
         yield Term("term", *ones, "each")
@@ -126,9 +192,11 @@ def sending(graph: Graph, projection: Projection, wide: bool) -> Iterator[Term]:
     else:
         name = {Convolution: "convolution", SumPool: "sum pool", MaxPoolWindow: "max pool"}[type(connection)]
         yield Term(name, *ones)
-        yield Term("kernel step", _steps(connection, source.shape[0], 0), ones[1])
-        yield Term("row", rows, ones[1])
-        yield Term("kernel step", rows, _steps(connection, source.shape[1], 1))
+        yield Term(f"{name} step down", _steps(connection, source.shape[0], 0), ones[1])
+        yield Term("quotient digit", _digits_of_taps(connection, source.shape[0], 0), ones[1])
+        yield Term(f"{name} row", rows, ones[1])
+        yield Term(f"{name} step across", rows, _steps(connection, source.shape[1], 1))
+        yield Term("quotient digit", rows, _digits_of_taps(connection, source.shape[1], 1))
         yield Term(f"{name} pixel", rows, columns)
         if isinstance(connection, SumPool):
             yield Term("sum pool value", rows, columns, "each")
@@ -150,7 +218,7 @@ def _vectors(
     """The kernels of es_kernel.c: a call, vectors two by two, the last one, and their elements."""
     bits = target.accumulator_bits
     if grouped:
-        yield Term("kernel call", *pixels, "each")
+        yield Term("grouped kernel call", *pixels, "each")
     else:
         yield Term("kernel call", *pixels)
     if weight_bits == 4:
@@ -186,7 +254,7 @@ def settling(graph: Graph) -> Operations:
         words = -(-population.shape[0] * population.shape[1] // WORD)
         if isinstance(population.neuron, Accumulator):
             count["readout"] += 1
-            count["byte cleared"] += 4 * words
+            count.update(cleared(4 * words))
         else:
             count["population"] += 1
             count["word"] += words
@@ -209,6 +277,8 @@ def evaluation(graph: Graph, number: int, group: int) -> Iterator[Term]:
     if isinstance(neuron, Accumulator):
         return
     yield Term("pixel", *ones)
+    if isinstance(neuron, Activation | MaxPool):
+        yield Term(f"{8 * level_bytes(population)}-bit level compared", *ones, factor=channels)
     if isinstance(neuron, Activation):
         yield Term("activation group", *ones, factor=groups)
         yield Term(f"{population.accumulator_bits}-bit activation", *ones, factor=channels)
@@ -219,23 +289,45 @@ def evaluation(graph: Graph, number: int, group: int) -> Iterator[Term]:
         source = graph.populations[projection.source]
         joins = joined(projection.connection, source.shape, population.shape)
         window = (joins.rows.sum(axis=0), joins.columns.sum(axis=0))
-        counted = projection.source == 0 and graph.input.event_counts is not None
+        kind = f"maximum of {8 * level_bytes(source)}-bit levels"
+        if projection.source == 0 and graph.input.event_counts is not None:
+            kind = "maximum of counts"
         yield Term("max pool group", *ones, factor=groups)
-        yield Term("max pool neuron", *ones, factor=channels)
+        for first in range(0, channels, group):
+            for name, count in cleared(2 * min(group, channels - first)).items():
+                yield Term(name, *ones, factor=count)
         yield Term("maximum", *window, factor=groups)
-        yield Term("maximum of counts" if counted else "maximum value", *window, factor=channels)
+        yield Term(kind, *window, factor=channels)
     elif isinstance(neuron, IntegrateAndFire):
-        kind = "spiking" if neuron.current is None else "current"
-        yield Term(f"{kind} group", *ones, factor=groups)
-        yield Term(f"{kind} neuron", *ones, factor=channels)
-        if neuron.rounding != Rounding.NONE:
-            yield Term("decaying pixel", *ones)
-        if neuron.adaptation:
-            yield Term("adapting neuron", *ones, factor=channels)
-        if neuron.refractory:
-            yield Term("refractory neuron", *ones, factor=channels)
-        if neuron.reset_delayed:
-            yield Term("late reset", *ones, factor=channels)
+        yield from _integration(graph, number, neuron, ones, groups)
+
+
+def _integration(
+    graph: Graph, number: int, neuron: IntegrateAndFire, ones: tuple[Counts, Counts], groups: int
+) -> Iterator[Term]:
+    """The same of integrate-and-fire neurons."""
+    population = graph.populations[number]
+    channels = population.shape[2]
+    kind = "spiking" if neuron.current is None else "current"
+    yield Term(f"{kind} group", *ones, factor=groups)
+    fires = "" if neuron.max_spikes else " that never fires"
+    yield Term(f"{kind} neuron{fires}", *ones, factor=channels)
+    if keeps_scores(graph, number):
+        yield Term(f"{SCORES[neuron.readout]} kept", *ones, factor=channels)
+    if decays(population):
+        yield Term(touching(population), *ones)
+    elif has_stamps(population):
+        yield Term("stamped pixel", *ones)
+    if neuron.adaptation:
+        yield Term("adapting neuron", *ones, factor=channels)
+        if neuron.adaptation.rounding != Rounding.NONE:
+            yield Term("decay in a cell", *ones, factor=channels)
+    if neuron.current and neuron.current.rounding != Rounding.NONE:
+        yield Term("decay in a cell", *ones, factor=channels)
+    if neuron.refractory:
+        yield Term("refractory neuron", *ones, factor=channels)
+    if neuron.reset_delayed:
+        yield Term("late reset", *ones, factor=channels)
 
 
 def sent(population: Population) -> str:
@@ -250,25 +342,32 @@ def reset(graph: Graph) -> Operations:
     """What the beginning of a sample or window costs."""
     count: Operations = Counter({"reset": 1})
     for number, population in enumerate(graph.populations):
-        buffers = state_bytes(graph, number)
-        pixels = population.shape[0] * population.shape[1]
         count["reset population"] += 1
-        for name, size in buffers.items():
+        for name, size in state_bytes(graph, number).items():
             if name in ("accumulators", "levels") and size:
-                part = "" if size // pixels % 4 == 0 else "unaligned "
-                count[f"{part}pixel copied"] += pixels
-                count[f"{part}byte copied"] += size
+                count.update(_spread(graph, number, size // population.size))
             elif name == "scores":
                 count["score cleared"] += size // 4
-            else:
-                count["byte cleared"] += size
+            elif size:
+                count.update(cleared(size))
+                if name == "inbox":
+                    count["projection sought"] += len(graph.projections)
     return count
 
 
 def reading(graph: Graph) -> Operations:
     """What reading the scores costs."""
     population = graph.populations[-1]
-    name = "score"
-    if isinstance(population.neuron, IntegrateAndFire):
-        name = "membrane read" if population.neuron.readout == Readout.MEMBRANE else "score kept"
+    neuron = population.neuron
+    if isinstance(neuron, Activation | MaxPool):
+        name = "level read"
+    elif keeps_scores(graph, len(graph.populations) - 1):
+        name = "score read"
+    elif not has_stamps(population):
+        name = "membrane read" if isinstance(neuron, IntegrateAndFire) else "accumulator read"
+    else:
+        neurons = np.arange(population.size)
+        parameters = neuron.threshold.size if isinstance(neuron, IntegrateAndFire) else 1
+        digits = quotient_digits(neurons // population.shape[2]) + quotient_digits(neurons // parameters)
+        return Counter({"stamped membrane read": population.size, "quotient digit": int(digits.sum())})
     return Counter({name: population.size})

@@ -407,6 +407,7 @@ def random_graph(
     spiking: bool = False,
     counts: bool | None = None,
     new_shape: ShapeMaker = random_shape,
+    most: int = 7,
 ) -> Graph:
     """A random valid graph.
 
@@ -415,6 +416,7 @@ def random_graph(
         spiking: with integrate-and-fire populations, and mostly spike inputs.
         counts: whether the input counts events; None: sometimes.
         new_shape: gives the shapes of populations.
+        most: has at most so many populations (now and then one more).
     """
     shape = new_shape(rng)
     event_counts = None
@@ -424,7 +426,7 @@ def random_graph(
         first = random_spike_input(rng, shape)
     else:
         first = random_level_input(rng, shape)
-    plan = random_plan(rng, first.shape, number(rng, 2, 7), not spiking, new_shape)
+    plan = random_plan(rng, first.shape, number(rng, 2, most), not spiking, new_shape)
     populations = [first]
     for i in range(1, len(plan.shapes)):
         population = random_population(rng, plan, i, populations, spiking)

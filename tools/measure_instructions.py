@@ -1,13 +1,15 @@
 """Counts instructions of the core in QEMU and fits what each kind of operation costs.
 
     PYTHONPATH=.:tests python tools/measure_instructions.py            a table of errors
-    PYTHONPATH=.:tests python tools/measure_instructions.py --record   keep edgespike/data/instructions.json
+    PYTHONPATH=.:tests python tools/measure_instructions.py --record   keep costs and table
 
 Random networks of every kind run as programs of each Cortex-M core (tools/instruction_probe.c, with
-the flags of the firmware) in QEMU with -icount, where an instruction takes 1.024 microseconds of the
-board's clock. What they do is counted by edgespike/activity.py; non-negative least squares of the
-relative errors give the costs. Every fifth random network and all others (golden models, the demo,
-networks from the folder EDGESPIKE_TEST_DATA) take no part in the fit and are only predicted.
+the flags of the firmware) in QEMU with -icount, where an instruction takes 256 ns of the board's clock.
+What they do is counted by edgespike/activity.py; non-negative least squares of the relative errors give
+the costs (edgespike/data/instructions.json). Random networks from other
+seeds, and all that have names (golden models, the demo, networks from the folder EDGESPIKE_TEST_DATA),
+take no part in the fit and are only predicted.
+--record also writes the table of errors in docs/fit.md.
 
 Needs qemu-system-arm, arm-none-eabi-gcc and SciPy. Takes about five minutes.
 """
@@ -17,6 +19,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import re
 import struct
 import subprocess
 import tempfile
@@ -28,14 +31,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from calibration_graphs import calibration_graph
 from numpy.typing import NDArray
-from random_graphs import chance, choose, number, random_events, random_graph, random_shape
+from random_graphs import choose, number, random_events, random_graph
 
 import edgespike
 from edgespike import _link
 from edgespike.activity import count_operations
 from edgespike.arena import streaming_bytes
-from edgespike.graph import Graph, Shape
+from edgespike.graph import Graph
 from edgespike.link.messages import FrameType, Mode
 from edgespike.modelfile import decode_model, encode_model
 from edgespike.operations import Operations
@@ -44,6 +48,8 @@ from edgespike.session import InferenceSession
 ROOT = Path(__file__).resolve().parents[1]
 FIRMWARE = ROOT / "firmware"
 RECORD = Path(edgespike.__file__).parent / "data" / "instructions.json"
+DOCS = ROOT / "docs" / "fit.md"
+TABLE = re.compile(r"(<!-- made by tools/measure_instructions.py -->\n\n).*?(\n\n)", re.DOTALL)
 # A core's code runs on a board with that core, or one that has its instructions too.
 CORES = {
     "cortex-m0": "mps2-an385",
@@ -53,11 +59,13 @@ CORES = {
     "cortex-m7": "mps2-an500",
     "cortex-m55": "mps3-an547",
 }
-SHIFT = 10  # an instruction takes 2**10 ns
+SHIFT = 8  # an instruction takes 2**8 ns
 BATCH = 1_900_000  # bytes of jobs that the smallest board has room for
-NETWORKS = 360
+FITTED = (1_000_000, 800)  # the first seed, and how many networks
+FRESH = (6_000_000, 300)
 STREAM = 1  # its number
 MOST_SCORES = 4096  # that the probe has room for
+MOST_OPERATIONS = 5_000_000  # of a random network: no board's clock of 32 bits may pass all its range
 
 
 @dataclass(frozen=True)
@@ -179,32 +187,22 @@ def emulate(board: str, elf: Path, file: Path, address: int) -> list[int]:
 # ---- networks ------------------------------------------------------------------
 
 
-def larger_shape(rng: np.random.Generator) -> Shape:
-    """Shapes as networks for microcontrollers have them."""
-    if chance(rng, 0.4):
-        return (1, 1, number(rng, 10, choose(rng, 40, 600)))
-    side = number(rng, 4, choose(rng, 10, 26))
-    return (side, number(rng, max(4, side - 2), side + 2), number(rng, 1, choose(rng, 8, 16, 64)))
-
-
-def calibration() -> Iterator[Job]:
-    """Random networks: small ones, where everything is overhead, and larger ones."""
+def random_jobs(first: int, count: int) -> Iterator[Job]:
+    """So many random networks that a board has room for, with seeds from ``first`` on."""
     found = 0
-    for seed in range(1_000_000, 2_000_000):
-        rng = np.random.default_rng(seed)
-        graph = random_graph(
-            rng, spiking=seed % 2 == 1, new_shape=random_shape if seed % 5 == 0 else larger_shape
-        )
+    for seed in range(first, first + 1_000_000):
+        rng = np.random.default_rng([seed, 1])
+        graph = calibration_graph(seed)
         if len(encode_model(graph)) > 150_000 or streaming_bytes(graph) > 500_000:
             continue
         if graph.populations[-1].size > MOST_SCORES:
             continue
-        events = random_events(rng, graph, choose(rng, 5, 30, 100), longest=choose(rng, 2, 40))
+        events = random_events(rng, graph, choose(rng, 5, 30, 100, 300), longest=choose(rng, 2, 40))
         if len(events) < 3 or int(events["tick"][-1]) > 600:
             continue
         yield Job(f"random {seed}", graph, events)
         found += 1
-        if found == NETWORKS:
+        if found == count:
             return
 
 
@@ -276,7 +274,7 @@ def fit(rows: list[Operations], counts: list[int]) -> dict[str, float]:
     """Costs that make the squared relative errors least; none is negative."""
     from scipy.optimize import nnls
 
-    names = sorted(set().union(*rows))
+    names = sorted(name for name, count in sum(rows, start=Counter()).items() if count)
     matrix = np.array([[row[name] for name in names] for row in rows], float)
     matrix /= np.array(counts, float)[:, None]
     scale = matrix.max(axis=0)
@@ -326,19 +324,19 @@ def summary(values: NDArray[np.float64]) -> dict[str, float]:
     }
 
 
-def show(cores: dict[str, Any]) -> None:
-    """A table: a row for each core, then the errors of every network that has a name."""
-    print(f"{'relative error':16}{'fitted':>9}{'random':>9}{'greatest':>10}{'others':>9}{'greatest':>10}")
+def table(cores: dict[str, Any]) -> str:
+    """Relative errors on networks that took no part in the fit: a row for each core."""
+    networks = next(iter(cores.values()))
+    rows = [
+        f"| Core | {networks['random']['networks']} random networks: RMS | greatest "
+        f"| {len(networks['others'])} others: RMS | greatest |",
+        "|---|---:|---:|---:|---:|",
+    ]
     for core, found in cores.items():
-        named = np.array(list(found["others"].values()))
-        row = (found["fitted"]["rms"], found["random"]["rms"], found["random"]["greatest"])
-        cells = (*row, float(np.sqrt(np.mean(named**2))), float(np.abs(named).max()))
-        print(
-            f"{core:16}" + "".join(f"{cell:{w}.1%}" for cell, w in zip(cells, (9, 9, 10, 9, 10), strict=True))
-        )
-    print()
-    for name in next(iter(cores.values()))["others"]:
-        print(f"{name:24}" + "".join(f"{found['others'][name]:9.1%}" for found in cores.values()))
+        named = summary(np.array(list(found["others"].values())))
+        errors = [of[kind] for of in (found["random"], named) for kind in ("rms", "greatest")]
+        rows.append(f"| {core} | " + " | ".join(f"{error:.1%}" for error in errors) + " |")
+    return "\n".join(rows)
 
 
 def main() -> None:
@@ -347,16 +345,22 @@ def main() -> None:
     )
     parser.add_argument("--record", action="store_true")
     options = parser.parse_args()
-    random = list(calibration())
-    fitted = [job for place, job in enumerate(random) if place % 5]
-    others = [*random[::5], *held_out()]
+    fitted = list(random_jobs(*FITTED))
+    others = [*random_jobs(*FRESH), *held_out()]
     operations = {job.name: count_operations(job.graph, job.events) for job in (*fitted, *others)}
+    fitted, others = (
+        [job for job in jobs if sum(operations[job.name].values()) < MOST_OPERATIONS]
+        for jobs in (fitted, others)
+    )
     cores = {core: calibrate(core, fitted, others, operations) for core in CORES}
-    show(cores)
+    print(table(cores))
+    for name in next(iter(cores.values()))["others"]:
+        print(f"{name:24}" + "".join(f"{found['others'][name]:9.1%}" for found in cores.values()))
     if options.record:
         tools = [run("arm-none-eabi-gcc", "--version"), run("qemu-system-arm", "--version")]
         record = {"made with": [text.splitlines()[0] for text in tools], "cores": cores}
         RECORD.write_text(json.dumps(record, indent=1) + "\n")
+        DOCS.write_text(TABLE.sub(lambda old: old[1] + table(cores) + old[2], DOCS.read_text()))
 
 
 if __name__ == "__main__":
