@@ -29,7 +29,7 @@ from edgespike.data import DEMO_EVENTS, demo_archive, demo_calibration, demo_net
 from edgespike.web import WebView
 
 TITLE = "digits.esg on emulated, from digits_recordings.zip"
-LIVELY = "new Set(atob(last.picture.pixels)).size > 4 && last.seconds > 45"  # a digit is seen to move
+LIVELY = "new Set(atob(last.picture.pixels)).size > 4 && last.seconds > 80"  # a digit is seen to move
 PAGES = {  # width, height, dark
     "web-desktop.png": (1180, 990, False),
     "web-phone.png": (390, 1500, True),

@@ -15,7 +15,6 @@ from rich.text import Text
 from edgespike.cli.monitor import SHOWN_US, Monitor, State
 from edgespike.cli.output import percent
 from edgespike.cli.picture import picture
-from edgespike.link import LinkStatistics
 
 FRAMES_PER_SECOND = 10
 LEVELS = "▁▂▃▄▅▆▇█"
@@ -156,16 +155,12 @@ def _lines(state: State) -> list[tuple[str, RenderableType]]:
         lines.append(
             (
                 "link",
-                f"{link.round_trip_us / 1000:.1f} ms there and back, {percent(_fill(link), 0)} full,"
+                f"{link.round_trip_us / 1000:.1f} ms there and back,"
+                f" {percent(link.in_flight / max(link.window, 1), 0)} of its room used,"
                 f" {link.bad_crc + link.malformed + link.too_long:,} bad frames, {link.sent_again:,} again",
             )
         )
     return lines
-
-
-def _fill(link: LinkStatistics) -> float:
-    """Share of the bytes that may be under way."""
-    return link.in_flight / max(link.window, 1)
 
 
 def short(number: float) -> str:

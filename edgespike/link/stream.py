@@ -94,7 +94,7 @@ class Stream:
         self._ping_pause = self.connection.retry
         self._probe_wanted = False
         self._moved_at = now
-        self._asks = False  # when the window is full: the board by itself tells less often
+        self._asks = False  # when half of the window is used: the board by itself tells less often
         self._ends_with_end = False  # the last frame was END_SAMPLE
         self._tail_lost = False  # the last frame was lost
 
@@ -155,10 +155,7 @@ class Stream:
         """
         self.check()
         room = self.outgoing.room
-        if self._ping is not None or self.outgoing.unsent:
-            return 0
-        if room <= 0 and self.outgoing.in_flight:
-            self._probe_wanted |= self._asks
+        if self._ping is not None or self.outgoing.unsent or (room <= 0 and self.outgoing.in_flight):
             return 0
         info = self.connection.info
         some = events[: max(room, info.max_payload) // 2]
@@ -172,8 +169,6 @@ class Stream:
             taken += count
             self._queue(frame, self._windows_closed(int(some["tick"][taken - 1])))
         self.event_number = (self.event_number + taken) & 0xFFFFFFFF
-        if not taken:
-            self._probe_wanted |= self._asks
         if self.mode == Mode.LIVE:
             self._count(self._sent, some[:taken], *window)
         self._ends_with_end = False
@@ -251,7 +246,8 @@ class Stream:
             self._send_ping(now)
 
     def _must_probe(self, now: float) -> bool:
-        if self._probe_wanted and not self.outgoing.unsent:
+        half_used = self._asks and self.outgoing.in_flight > self.outgoing.window // 2
+        if (self._probe_wanted or half_used) and not self.outgoing.unsent:
             return True
         if self.mode == Mode.LOSSLESS:
             waiting = self.outgoing.in_flight > 0 or self.outgoing.results_due > self._next_result

@@ -127,7 +127,7 @@ function health(state) {
   const link = state.link;
   if (link) {
     facts.push(["link, there and back", fixed(link.round_trip_us / 1000) + " ms"]);
-    facts.push(["link filled", fixed(100 * link.in_flight / Math.max(link.window, 1), 0) + " %"]);
+    facts.push(["link, room used", fixed(100 * link.in_flight / Math.max(link.window, 1), 0) + " %"]);
     facts.push(["frames damaged", whole(link.bad_crc + link.malformed + link.too_long)]);
     facts.push(["frames sent again", whole(link.sent_again)]);
   }
