@@ -93,7 +93,8 @@ class Probe:
 
     ``order[i]`` is the position of neuron ``i`` in the flattened tensor of one sample. What
     stands there is ``neuron * multiply + add`` (arrays by neuron; None: the neuron itself),
-    where the neuron's value is still to be clipped to ``minimum`` .. ``maximum``.
+    where the neuron's value is still to be clipped to ``minimum`` .. ``maximum``. ``behind``: a layer
+    with a function; what stands there is read by its probe, and the neuron is what it makes of that.
     """
 
     tensor: str
@@ -102,9 +103,13 @@ class Probe:
     add: Float | None = None
     minimum: float = -math.inf
     maximum: float = math.inf
+    behind: Layer | None = None
 
     def read(self, values: NDArray[np.float32]) -> NDArray[np.float32]:
         """Neurons (samples, neurons) from the flattened tensor."""
+        if self.behind is not None:
+            before = self.behind.probe.read(values).reshape(len(values), *self.behind.shape)
+            return self.behind.activated(before).reshape(len(values), -1)
         neurons = values[:, self.order]
         if self.multiply is not None and self.add is not None:
             factor = np.where(self.multiply == 0, 1.0, self.multiply)  # a neuron that nobody hears

@@ -334,10 +334,13 @@ def finite(values: View | NDArray[Any], node: Node) -> Float:
 
 
 def same(net: Builder, node: Node) -> View:
-    """Identity, Dropout, and Cast to a float; a Cast to integers is a function."""
+    """Identity, Dropout, and Cast to a float; to integers it is a function, after a function a part of it."""
     training = net.constant(node, 2) if node.op == "Dropout" else None
     if training is not None and training.all():
         raise Refused("it is in training mode: export the network in evaluation mode")
     if node.attributes.get("to", TensorProto.FLOAT) != TensorProto.FLOAT:
         return function(net, node)
-    return net.tensor(node)
+    view = net.tensor(node)
+    if node.op == "Cast" and view.function is not None and view.function.clip is None:
+        return function_of(net, node, [view])
+    return view

@@ -286,7 +286,10 @@ class Builder:
             self.layers[own.layer] = replace(self.layers[own.layer], minimum=minimum, maximum=maximum)
             return own.layer
         source = self.layers[number]
-        probe = replace(source.probe, minimum=source.minimum, maximum=source.maximum)
+        if source.function is None:
+            probe = replace(source.probe, minimum=source.minimum, maximum=source.maximum)
+        else:
+            probe = replace(source.probe, behind=source)
         link = Link(number, Scale(np.ones(source.shape[2])))
         function = pending.function
         layer = Layer(

@@ -200,6 +200,27 @@ def test_a_network_that_cannot_be_converted(
     assert [file.name for file in tmp_path.iterdir()] == ["odd.onnx"]
 
 
+def with_a_second_input(model: onnx.ModelProto) -> None:
+    model.graph.node[1].output[0] = "before"
+    model.graph.node.append(onnx.helper.make_node("Add", ["before", "offset"], ["scores"]))
+    model.graph.input.append(
+        onnx.helper.make_tensor_value_info("offset", onnx.TensorProto.FLOAT, ["batch", 3])
+    )
+
+
+def test_a_second_input_is_made_a_constant(cli: Any, network: Path, images: Path, tmp_path: Path) -> None:
+    path = changed(network, tmp_path / "two.onnx", with_a_second_input)
+    convert = ["convert", path, "-o", tmp_path / "out.esg", "--calibration", images]
+    assert_clear(cli(*convert), 3, "2 inputs (image, offset)", "--fix offset=0")
+    assert_clear(cli(*convert, "--fix", "other=1"), 2, "no input other", "image, offset")
+    assert "NAME=0" in cli(*convert, "--fix", "offset=many").err
+    assert cli(*convert, "--fix", "offset=0.5").code == 0
+    checked = cli("check", path, "--fix", "offset=0.5")
+    assert checked.code == 0 and "--fix offset=0.5" in checked.out
+    compared = cli("eval", tmp_path / "out.esg", images, "--original", path, "--json")
+    assert json.loads(compared.out)["original"]["agreement"] == 1
+
+
 def test_a_model_that_is_none(cli: Any, images: Path, tmp_path: Path) -> None:
     outcome = cli("convert", images, "-o", tmp_path / "out.esg", "--calibration", images)
     assert_clear(outcome, 3, images.name, "not an ONNX file")

@@ -16,8 +16,8 @@ from small_networks import Writer, flat_gemm
 from edgespike.convert import Calibration, Report, convert_onnx
 from edgespike.convert.report import Search, Trial
 
-pytest.importorskip("matplotlib")
-pytest.importorskip("jinja2")
+pytest.importorskip("matplotlib", reason="needs the extra report: pip install edgespike[report]")
+pytest.importorskip("jinja2", reason="needs the extra report: pip install edgespike[report]")
 
 VOID = {"meta", "link", "br", "img", "hr", "input"}
 

@@ -18,7 +18,8 @@ import onnx
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
-from small_networks import Writer, float_twin, join
+from random_onnx import random_network
+from small_networks import float_twin
 
 from edgespike import InferenceSession
 from edgespike.convert import Calibration, convert_onnx
@@ -31,66 +32,25 @@ from edgespike.convert.quantize import quantize
 from edgespike.graph import Activation, Graph, MaxPool
 from edgespike.importers.network import Network
 from edgespike.importers.onnx import read_onnx
+from edgespike.importers.onnx_operators import OPERATORS
 from edgespike.linear_maps import max_pool
 
 Array = NDArray[Any]
 
-FUNCTIONS: dict[str, dict[str, Any]] = {
-    "Relu": {},
-    "LeakyRelu": {"alpha": 0.3},
-    "Sigmoid": {},
-    "Tanh": {},
-    "HardSwish": {},
-    "Elu": {},
-    "Softplus": {},
-    "Abs": {},
-    "Neg": {},
-    "Softsign": {},
-    "HardSigmoid": {},
-    "Gelu": {},
+# Operators on integers are steps on real numbers: test_quantized_networks.py compares them with onnxruntime.
+ON_INTEGERS = {
+    *("ConvInteger", "DequantizeLinear", "MatMulInteger", "QLinearConv", "QLinearMatMul", "QuantizeLinear"),
+    *(name for name in OPERATORS if name.startswith("com.microsoft.Q") and name != "com.microsoft.QuickGelu"),
 }
 
 
-def random_network(seed: int) -> Writer:
-    """A few layers on an image, with branches, and a dense layer at the end."""
-    rng = np.random.default_rng(seed)
-    net = Writer((1, int(rng.integers(1, 4)), 6, 6), seed=seed, opset=20)
-    channels, size = net.shape[1], 6
-    for _ in range(int(rng.integers(1, 6))):
-        kind = rng.choice(
-            ["conv", "depthwise", "function", "norm", "pool", "residual", "concat", "spelled", "pad"]
-        )
-        before = net.tensor
-        if kind == "conv":
-            targets = int(rng.integers(1, 5))
-            net.conv(channels, targets, 3, 3, pads=[1, 1, 1, 1])
-            channels = targets
-        elif kind == "depthwise":
-            net.conv(channels, channels, 3, 3, pads=[1, 1, 1, 1], group=channels)
-        elif kind == "function":
-            name = str(rng.choice(list(FUNCTIONS)))
-            net.add(name, **FUNCTIONS[name])
-        elif kind == "norm":
-            net.batch_norm(channels)
-        elif kind == "pool" and size > 2:
-            net.add(str(rng.choice(["MaxPool", "AveragePool"])), kernel_shape=[2, 2], strides=[2, 2])
-            size //= 2
-        elif kind == "residual":
-            net.conv(channels, channels, 3, 3, pads=[1, 1, 1, 1])
-            net.add(str(rng.choice(["Add", "Sub", "Sum"])), before)
-        elif kind == "concat":
-            net.conv(channels, 2, 1, 1)
-            join(net, before, net.add("Tanh"))
-            channels += 2
-        elif kind == "spelled":
-            net.add("Sigmoid")
-            net.add("Mul", before)
-        elif kind == "pad" and size < 6:
-            net.add("Pad", net.constant(np.array([0, 0, 1, 0, 0, 0, 0, 1])))
-            size += 1
-    net.add("Flatten")
-    net.gemm(channels * size * size, 3)
-    return net
+def test_every_operator_occurs() -> None:
+    seen = {
+        f"{node.domain}.{node.op_type}".lstrip(".")
+        for seed in range(600)
+        for node in random_network(seed).graph.node
+    }
+    assert set(OPERATORS) - ON_INTEGERS - seen == set()
 
 
 def bounds(
@@ -143,13 +103,12 @@ def bounds(
 @given(st.integers(0, 2**32 - 1), st.sampled_from([15, 255]))
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_random_networks_are_within_the_bound(tmp_path: Path, seed: int, levels: int) -> None:
-    net = random_network(seed)
     path = tmp_path / "network.onnx"
-    onnx.save(net.model(), path)
-    x = np.random.default_rng(seed).normal(0, 1, (30, *net.shape[1:])).astype(np.float32)
+    onnx.save(random_network(seed), path)
     network = read_onnx(path)
+    x = np.random.default_rng(seed).normal(0, 1, (30, *network.input.shape)).astype(np.float32)
     exact = float_twin(network, x)
-    scores = exact[-1].reshape(len(x), -1)
+    scores = transformed(network, exact[-1].reshape(len(x), -1))
     expected = FloatNetwork(network).scores(x)
     np.testing.assert_allclose(scores, expected, rtol=1e-3, atol=1e-4 * max(1.0, np.abs(expected).max()))
 
@@ -163,6 +122,15 @@ def test_random_networks_are_within_the_bound(tmp_path: Path, seed: int, levels:
         error = np.abs(states[number] * scales[number] - exact[number])
         slack = 1e-5 * max(1.0, float(np.abs(exact[number]).max()))
         assert (error <= bound + slack).all(), network.layers[number].name
+
+
+def transformed(network: Network, scores: Array) -> Array:
+    """Scores after the softmax at the end, if there is one. An ArgMax leaves them."""
+    if network.output.transform in ("none", "argmax"):
+        return scores
+    powers = np.exp(scores - scores.max(axis=1, keepdims=True))
+    shares = powers / powers.sum(axis=1, keepdims=True)
+    return np.asarray(np.log(shares) if network.output.transform == "log_softmax" else shares)
 
 
 def quantized(path: Path, network: Network, x: Array, levels: int) -> tuple[Graph, list[Array]]:
