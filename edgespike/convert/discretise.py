@@ -13,6 +13,7 @@ from typing import Any, TypedDict, Unpack
 import numpy as np
 from numpy.typing import NDArray
 
+from edgespike.convert.plausibility import likely_cause
 from edgespike.errors import ModelError, UsageError
 from edgespike.graph import Shape
 from edgespike.importers.network import Convolution, Dense, Scale
@@ -34,7 +35,6 @@ __all__ = [
     "ProfileOptions",
     "choose_profile",
     "discretise",
-    "plausibility",
     "readout_of",
 ]
 
@@ -313,7 +313,7 @@ def discretise(population: FloatPopulation, profile: Profile) -> Dynamics | None
             raise ModelError(
                 f"node {population.name!r}: tau is {neuron.tau.min():g} s, less than dt {profile.dt:g} s: "
                 "an Euler step would overshoot",
-                "check dt; Norse writes a tau of 10 ms as 1e-5",
+                likely_cause(float(neuron.tau.min()), profile.dt),
                 "profile-tau",
             )
     current_decay, current_gain = _current(population, profile)
@@ -350,7 +350,7 @@ def _adapting(name: str, neuron: FloatNeuron, profile: Profile, gain: Array) -> 
         raise ModelError(
             f"node {name!r}: adaptation_tau is {neuron.adaptation_tau.min():g} s, less than dt "
             f"{profile.dt:g} s: an Euler step would overshoot",
-            "check dt",
+            likely_cause(float(neuron.adaptation_tau.min()), profile.dt),
             "profile-tau",
         )
     return Adapting(decay, neuron.adaptation_increment / gain)
@@ -374,35 +374,11 @@ def _current(population: FloatPopulation, profile: Profile) -> tuple[Array | Non
         raise ModelError(
             f"node {population.name!r}: tau_syn is {neuron.tau_syn.min():g} s, less than dt "
             f"{profile.dt:g} s: an Euler step would overshoot",
-            "check dt",
+            likely_cause(float(neuron.tau_syn.min()), profile.dt),
             "profile-tau",
         )
     gains = {"exact": -np.expm1(-step), "euler": step, "none": np.ones_like(step)}
     return np.asarray(decay), neuron.w_in * gains[profile.gain]
-
-
-def plausibility(population: FloatPopulation, profile: Profile) -> list[str]:
-    """What looks wrong about a population's time constants under this profile, one line each."""
-    neuron = population.neuron
-    if neuron is None or not neuron.remembers:
-        return []
-    name, dt = population.name, profile.dt
-    if neuron.tau is None:
-        gain = neuron.r * dt
-        if profile.gain != "none" and not np.allclose(gain, 1, rtol=0.01):
-            return [
-                f"node {name!r}: r dt is {gain.max():.3g}; frameworks that count in ticks mean 1: "
-                "if so, use gain none"
-            ]
-        return []
-    if dt > neuron.tau.min():
-        return [f"node {name!r}: dt {dt:g} s exceeds tau {neuron.tau.min():g} s; Norse writes 10 ms as 1e-5"]
-    if neuron.tau.max() > 1000 * dt and neuron.tau.max() >= 1:
-        return [
-            f"node {name!r}: tau {neuron.tau.max():g} s is {neuron.tau.max() / dt:.3g} ticks; "
-            "Sinabs writes tau in ticks"
-        ]
-    return []
 
 
 def readout_of(population: FloatPopulation, profile: Profile) -> str:

@@ -20,9 +20,10 @@ from edgespike.convert.discretise import (
     Profile,
     ProfileOptions,
     choose_profile,
-    plausibility,
+    discretise,
 )
 from edgespike.convert.exporters import put_right
+from edgespike.convert.plausibility import never_spikes, plausibility
 from edgespike.convert.precision import MOST_LEVELS, Choice, precision
 from edgespike.convert.report import Report, dense_macs, layer_reports, memory, summary
 from edgespike.convert.spiking_units import (
@@ -335,6 +336,9 @@ def compare_with_float(
 ) -> Report:
     """What conversion did; with samples, the float and the integer network side by side."""
     warnings = [line for population in network.populations for line in plausibility(population, profile)]
+    dynamics = [discretise(population, profile) for population in network.populations]
+    silent = [never_spikes(network, number, dynamics) for number in range(1, len(dynamics))]
+    warnings += [line for line in silent if line is not None]
     bounds = (0, *(q.bound for q in quantized))
     nothing: tuple[float | None, ...] = (None,) * len(bounds)
     streaming, one_shot, flash = memory(graph)

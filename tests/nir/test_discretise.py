@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 from literal import LiteralChain, Save
 
-from edgespike.convert.discretise import FloatInterpreter, choose_profile, discretise, plausibility
+from edgespike.convert.discretise import FloatInterpreter, choose_profile, discretise
 from edgespike.convert.exporters import put_right
+from edgespike.convert.plausibility import plausibility
 from edgespike.convert.spiking import convert_nir
 from edgespike.errors import ModelError, UsageError
 from edgespike.importers.nir import read_nir
@@ -73,7 +74,14 @@ def test_a_reset_that_would_ignore_the_file(chain: Save) -> None:
 @pytest.mark.parametrize(
     ("neuron", "word"),
     [
-        (lif(tau=20.0), "Sinabs"),
+        (lif(tau=20.0), "--from sinabs"),
+        (nir.LIF(np.full(1, 2e-3), np.full(1, 20.0), np.zeros(1), np.ones(1)), "--dt 100us it would be 1"),
+        (nir.IF(np.full(1, 1e4), np.ones(1)), "--dt 100us it would be 1"),
+        (
+            nir.CubaLIF(np.full(1, 1e-5), np.full(1, 0.01), *np.ones((2, 1)), np.ones(1)),
+            "dt 0.001 s exceeds tau_syn",
+        ),
+        (nir.CubaLIF(np.full(1, 8.0), np.full(1, 0.01), *np.ones((2, 1)), np.ones(1)), "tau_syn 8 s"),
         (nir.IF(np.ones(1), np.ones(1)), "gain none"),
         (nir.IF(np.full(1, 1000.0), np.ones(1)), None),
         (lif(), None),
@@ -84,6 +92,52 @@ def test_what_looks_wrong(chain: Save, neuron: Any, word: str | None) -> None:
     warnings = plausibility(population, choose_profile(dt=1e-3, reset="zero", compare="gt"))
     assert len(warnings) == (word is not None)
     assert all(word in warning for warning in warnings)
+
+
+@pytest.mark.parametrize(("tau", "option"), [(1e-5, "--from norse"), (5e-4, "--dt 100us")])
+def test_a_negative_decay_comes_with_what_would_fit(chain: Save, tau: float, option: str) -> None:
+    population = read_nir(chain((1,), (1,), spike=lif(tau=tau))).populations[1]
+    with pytest.raises(ModelError, match="overshoot") as caught:
+        discretise(population, choose_profile(dt=1e-3, framework="spikingjelly"))
+    assert option in caught.value.hint
+
+
+@pytest.mark.parametrize(("weight", "told"), [(0.9, True), (1.1, False)])
+def test_neurons_that_can_never_spike_are_told(chain: Save, weight: float, told: bool) -> None:
+    """Two spikes a tick, at most, of half the weight each; the first population's input is not limited."""
+    path = chain(
+        (2,),
+        (1,),
+        first=nir.LIF(*np.full((2, 2), 0.01), np.zeros(2), np.ones(2)),
+        weights=nir.Linear(np.full((1, 2), weight / 2)),
+        second=nir.LIF(np.full(1, 0.01), np.ones(1), np.zeros(1), np.ones(1)),
+    )
+    _, report = convert_nir(path, dt=1e-3, framework="exact")
+    lines = [line for line in report.warnings if "'second' can never spike" in line]
+    assert len(lines) == told and all("0.9 of their thresholds" in line for line in lines)
+
+
+def test_the_older_order_of_norse(chain: Save) -> None:
+    """Norse 0.0.7: v takes in the current of the tick before. A bias makes a difference, which is told."""
+    rng = np.random.default_rng(3)
+    dt, tau_syn, tau, weight = 1e-3, 5e-3, 8e-3, rng.normal(0.3, 0.6, (6, 4))
+    spiking = nir.CubaLIF(*np.array([[tau_syn] * 6, [tau] * 6]), np.ones(6), np.zeros(6), np.full(6, 0.4))
+    profile = choose_profile(dt=dt, framework="norse", current="old")
+    network = read_nir(chain((4,), (6,), weights=nir.Linear(weight), spike=spiking))
+    assert not plausibility(network.populations[1], profile)
+    interpreter = FloatInterpreter(network, profile)
+    v, i, spikes = np.zeros(6), np.zeros(6), 0
+    for x in (rng.random((60, 4)) < 0.6).astype(float):
+        sent = interpreter.step(x.reshape(1, 1, 1, 4))[-1].ravel()
+        v = v + dt / tau * (-v + i)
+        fires = v > 0.4
+        v, i = np.where(fires, 0, v), i - dt / tau_syn * i + dt / tau_syn * (weight @ x)
+        np.testing.assert_array_equal(sent, fires)
+        spikes += fires.sum()
+    assert spikes > 10
+    biased = read_nir(chain((4,), (6,), weights=nir.Affine(weight, np.full(6, 0.05)), spike=spiking))
+    (warning,) = plausibility(biased.populations[1], profile)
+    assert "bias" in warning and "--current old" in warning
 
 
 @pytest.mark.parametrize("decay", ["exact", "euler"])
