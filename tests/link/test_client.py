@@ -315,6 +315,23 @@ def test_a_stream_gives_the_offline_results(mode: Mode, sizes: dict[str, int]) -
     assert client.statistics().sent_again == 0
 
 
+@pytest.mark.parametrize("backlog", [300, 1500, 1 << 20])
+def test_a_live_stream_keeps_its_backlog(backlog: int) -> None:
+    client = client_with(COUNTING, max_payload=128)
+    client.start(Mode.LIVE, backlog=backlog)
+    assert client.statistics().window == min(backlog, client.info.window)
+    events = sensor_events(20_000, 1000)
+    rest, results = events, []
+    while len(rest):
+        rest = rest[client.send_events(rest) :]
+        assert client.statistics().in_flight <= min(backlog, client.info.window) + 150  # and a probe
+        results += client.poll()
+    client.end_sample()
+    results += client.drain()
+    assert sum(result.input_events for result in results) == 20_000
+    assert sum(result.lost for result in results) == 0
+
+
 def test_time_can_pass_without_events() -> None:
     client = client_with(COUNTING)
     client.start(Mode.LIVE)
