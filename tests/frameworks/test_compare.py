@@ -27,9 +27,14 @@ sys.path.insert(0, {folder!r})
 import random_networks
 
 def build():
-    return random_networks.build("snntorch", "feed_forward", 1).module
+    return random_networks.build({framework!r}, {kind!r}, {seed}).module
 """
 Run = Callable[..., dict[str, Any]]
+
+
+def live_module(framework: str, kind: str, seed: int) -> str:
+    """A file with a function that makes the original again."""
+    return LIVE.format(folder=str(Path(__file__).parent), framework=framework, kind=kind, seed=seed)
 
 
 @pytest.fixture
@@ -43,7 +48,7 @@ def compare(networks: Callable[[str], Any], tmp_path: Path, capsys: pytest.Captu
         write_model(graph, tmp_path / "net.esg")
         rng = np.random.default_rng(0)
         np.savez(tmp_path / "x.npz", x=(rng.random((2, 60, *built.shape)) < 0.3).astype(np.float32))
-        (tmp_path / "live.py").write_text(LIVE.format(folder=str(Path(__file__).parent)))
+        (tmp_path / "live.py").write_text(live_module(framework, kind, seed))
         files = [str(tmp_path / name) for name in ("net.esg", "net.nir", "x.npz")]
         live = [argument.replace("live.py", str(tmp_path / "live.py")) for argument in arguments]
         capsys.readouterr()
@@ -67,6 +72,28 @@ def test_a_wrong_reset_is_found(compare: Run) -> None:
     assert (best["setting"], best["value"]) == ("reset", "subtract-delayed") and best["agreement"] > 0.999
     right = compare("snntorch", "feed_forward", 1, *command, reset="subtract-delayed")
     assert right["agreement_float"] > 0.999 and not right["explanations"]
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_rockpools_original(compare: Run) -> None:
+    """Its exporter leaves biases out, the builder has none; two populations with synaptic currents."""
+    command = ("--with", "rockpool", "--original", "live.py:build")
+    found = compare("rockpool", "feed_forward", 0, *command)
+    assert found["agreement_float"] > 0.999 and len(found["populations"]) == 2
+    wrong = compare("rockpool", "feed_forward", 0, *command, current="old")
+    assert wrong["agreement_float"] < 0.99
+    best = wrong["explanations"][0]
+    assert (best["setting"], best["value"]) == ("current", "new") and best["agreement"] > 0.999
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_an_order_of_currents_with_biases_is_found(compare: Run) -> None:
+    """snnTorch's Synaptic behind linear layers with biases takes in the new current."""
+    command = ("--with", "snntorch", "--original", "live.py:build")
+    wrong = compare("snntorch", "synaptic", 1, *command, reset="subtract-delayed", current="old")
+    best = wrong["explanations"][0]
+    assert (best["setting"], best["value"]) == ("current", "new")
+    assert best["agreement"] > 0.999 > wrong["agreement_float"]
 
 
 @pytest.mark.filterwarnings("ignore")
