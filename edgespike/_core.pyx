@@ -3,10 +3,13 @@
 A ``Network`` takes whole batches of events and releases the GIL while it works.
 """
 
+from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
 from cpython.mem cimport PyMem_Free, PyMem_Malloc
 from libc.stddef cimport size_t
 from libc.stdint cimport int32_t, uint8_t, uint16_t, int16_t, uint32_t, uint64_t, uintptr_t
-from libc.string cimport memcpy
+from libc.string cimport memcpy, strcmp
+
+import os
 
 import numpy as np
 
@@ -15,7 +18,7 @@ from edgespike.graph import CORE_EVENT
 
 cdef extern from "edgespike.h" nogil:
     int ES_OK, ES_WINDOW, ES_ERR_STATE, ES_ERR_TIME, ES_ERR_RANGE, ES_ERR_VERSION
-    int ES_PLAN_STREAMING, ES_PLAN_ONE_SHOT, ES_ALIGNMENT, ES_FORMAT_MAJOR, ES_FORMAT_MINOR
+    int ES_PLAN_STREAMING, ES_PLAN_ONE_SHOT, ES_FORMAT_MAJOR, ES_FORMAT_MINOR
 
     ctypedef enum es_plan:
         pass
@@ -44,6 +47,11 @@ cdef extern from "edgespike.h" nogil:
         es_stats stats
         uint32_t tick
         uint32_t decided
+        es_pc *pc
+
+    ctypedef struct es_pc:
+        uint64_t dense_passes
+        double eagerness
 
     int es_model_open(es_model *model, const void *data, size_t size)
     uint32_t es_output_size(const es_model *model)
@@ -61,6 +69,19 @@ cdef extern from "edgespike.h" nogil:
     int es_net_population_stats(const es_net *net, uint32_t population, uint64_t *events, uint64_t *synops)
     void es_net_clear_stats(es_net *net)
     int es_net_self_test(es_net *net, int32_t *scores, size_t count)
+
+cdef extern from "pc/es_pc.h" nogil:
+    ctypedef struct es_pc_kernels:
+        const char *name
+        bint (*is_available)()
+
+    ctypedef struct es_pc_plan:
+        size_t size
+
+    const es_pc_kernels **es_pc_paths
+    void es_pc_plan_make(es_pc_plan *plan, const es_model *model, const es_pc_kernels *kernels, void *memory)
+    size_t es_pc_size(const es_pc_plan *plan, const es_net *net)
+    void es_pc_attach(es_pc *pc, es_net *net, const es_pc_plan *plan, void *memory)
 
 cdef extern from *:
     """
@@ -138,22 +159,82 @@ cdef int checked(int status) except -1:
 
 # ---- memory -----------------------------------------------------------------
 
+cdef enum:
+    ALIGNMENT = 64  # of vector instructions, and a multiple of ES_ALIGNMENT
+
+
 cdef class _Memory:
-    """Bytes that begin at a multiple of 16."""
+    """Bytes that begin at a multiple of 64."""
 
     cdef void *block
     cdef uint8_t *data
     cdef size_t size
 
     def __cinit__(self, size_t size):
-        self.block = PyMem_Malloc(size + ES_ALIGNMENT)
+        self.block = PyMem_Malloc(size + ALIGNMENT)
         if self.block == NULL:
             raise MemoryError(f"no memory for {size} bytes")
-        self.data = <uint8_t *>((<uintptr_t>self.block + ES_ALIGNMENT - 1) & ~<uintptr_t>(ES_ALIGNMENT - 1))
+        self.data = <uint8_t *>((<uintptr_t>self.block + ALIGNMENT - 1) & ~<uintptr_t>(ALIGNMENT - 1))
         self.size = size
 
     def __dealloc__(self):
         PyMem_Free(self.block)
+
+
+# ---- kernels ----------------------------------------------------------------
+
+
+def kernel_paths():
+    """Ways to compute that this processor has, the fastest first; ``"plain"``, the core alone, is the last."""
+    names = []
+    number = 0
+    while es_pc_paths[number] != NULL:
+        if es_pc_paths[number].is_available():
+            names.append((<const char *>es_pc_paths[number].name).decode())
+        number += 1
+    return [*names, "plain"]
+
+
+def chosen_path():
+    """The fastest way of `kernel_paths`, or the one that the environment variable EDGESPIKE_KERNELS names.
+
+    Raises:
+        UsageError: there is no such way, or this processor does not have it.
+    """
+    names = kernel_paths()
+    name = os.environ.get("EDGESPIKE_KERNELS", "") or names[0]
+    if name not in names:
+        raise UsageError(
+            f"EDGESPIKE_KERNELS={name}: this processor has no such kernels",
+            f"leave it unset, or choose {', '.join(names)}",
+            "kernels",
+        )
+    return name
+
+
+cdef const es_pc_kernels *kernels_of(name) except? NULL:
+    """The table of a name; NULL for plain."""
+    cdef uint32_t number = 0
+    content = name.encode()
+    while es_pc_paths[number] != NULL and strcmp(es_pc_paths[number].name, content) != 0:
+        number += 1
+    return es_pc_paths[number]
+
+
+cdef class _Plan:
+    """What bulk work needs of a model, for one kind of kernels. Read-only."""
+
+    cdef es_pc_plan plan
+    cdef _Memory memory
+
+    @staticmethod
+    cdef _Plan make(const es_model *model, name):
+        cdef _Plan made = _Plan()
+        cdef const es_pc_kernels *kernels = kernels_of(name)
+        es_pc_plan_make(&made.plan, model, kernels, NULL)
+        made.memory = _Memory(made.plan.size)
+        es_pc_plan_make(&made.plan, model, kernels, made.memory.data)
+        return made
 
 
 # ---- model ------------------------------------------------------------------
@@ -179,9 +260,11 @@ cdef class Model:
 
     cdef es_model model
     cdef _Memory memory
+    cdef dict plans  # by path
 
     def __cinit__(self, data):
         cdef bytes content = bytes(data)
+        self.plans = {}
         self.memory = _Memory(len(content))
         memcpy(self.memory.data, <const char *>content, self.memory.size)
         cdef int status = es_model_open(&self.model, self.memory.data, self.memory.size)
@@ -210,6 +293,12 @@ cdef class Model:
         """UTF-8 JSON for hosts (docs/metadata.md)."""
         return (<const char *>self.model.metadata)[:self.model.metadata_size]
 
+    cdef _Plan plan_for(self, path):
+        """Made when it is first asked for, while the GIL is held."""
+        if path not in self.plans:
+            self.plans[path] = _Plan.make(&self.model, path)
+        return self.plans[path]
+
     def arena_size(self, plan):
         """Bytes of RAM that a plan needs; None if the model has no such plan."""
         cdef uint32_t size
@@ -221,7 +310,7 @@ cdef class Model:
 # ---- network ----------------------------------------------------------------
 
 cdef enum:
-    BATCH = 512  # events copied at a time
+    BATCH = 1024  # events copied at a time
 
 
 cdef class Network:
@@ -231,6 +320,9 @@ cdef class Network:
         model: shared, not changed.
         plan: ``"streaming"`` keeps all state between ticks; ``"one-shot"`` takes one
             sample between resets and needs less memory.
+        path: one of `kernel_paths`; None: as `chosen_path` says.
+        eagerness: a dense pass is taken where its estimated cost is less than this times that of
+            single events: 0 never, infinity always. The bits are the same.
 
     One thread at a time may use a network; another one gets a UsageError. Different
     networks are independent, and all of them release the GIL while they work.
@@ -238,16 +330,28 @@ cdef class Network:
 
     cdef es_net net
     cdef readonly Model model
+    cdef readonly str path
     cdef _Memory arena
+    cdef _Memory bulk_memory
+    cdef _Plan bulk_plan
+    cdef es_pc bulk
     cdef bint busy
 
-    def __cinit__(self, Model model not None, plan="streaming"):
+    def __cinit__(self, Model model not None, plan="streaming", path=None, double eagerness=1.0):
         size = model.arena_size(plan)
         if size is None:
             raise UsageError("a spiking network has no one-shot plan", "choose plan='streaming'", "argument")
         self.model = model
         self.arena = _Memory(size)
         checked(es_net_init(&self.net, &model.model, <es_plan><int>plan_of(plan), self.arena.data, size))
+        self.path = chosen_path() if path is None else path
+        if self.path not in kernel_paths():
+            raise UsageError(f"there are no kernels {self.path!r}", f"choose one of {kernel_paths()}", "kernels")
+        if self.path != "plain":
+            self.bulk_plan = model.plan_for(self.path)
+            self.bulk_memory = _Memory(es_pc_size(&self.bulk_plan.plan, &self.net))
+            es_pc_attach(&self.bulk, &self.net, &self.bulk_plan.plan, self.bulk_memory.data)
+            self.bulk.eagerness = eagerness
 
     cdef int begin(self) except -1:
         """The last thing before the core is called, while the GIL is held: what runs
@@ -281,15 +385,20 @@ cdef class Network:
                 "give a one-dimensional array of dtype CORE_EVENT",
                 "event-dtype",
             )
-        cdef const uint8_t[::1] content = np.ascontiguousarray(array).view(np.uint8)
-        cdef size_t count = content.shape[0] // sizeof(es_event)
+        if not array.flags.c_contiguous:
+            array = np.ascontiguousarray(array)
+        cdef Py_buffer content
         cdef size_t used = 0
         cdef int status
-        self.begin()
-        self.busy = True
-        with nogil:
-            status = self.push_batches(&content[0] if count else NULL, count, &used)
-        self.busy = False
+        PyObject_GetBuffer(array, &content, PyBUF_SIMPLE)
+        try:
+            self.begin()
+            self.busy = True
+            with nogil:
+                status = self.push_batches(<const uint8_t *>content.buf, content.len // sizeof(es_event), &used)
+            self.busy = False
+        finally:
+            PyBuffer_Release(&content)
         if status < 0:
             raise self.refusal(status, used, array)
         return used, status == ES_WINDOW
@@ -350,6 +459,11 @@ cdef class Network:
             status = es_net_finish(&self.net)
         self.busy = False
         checked(status)
+
+    @property
+    def dense_passes(self):
+        """How many dense passes were taken in place of single events, so far."""
+        return self.bulk.dense_passes if self.net.pc != NULL else 0
 
     @property
     def decided(self):

@@ -1,4 +1,4 @@
-"""Measures public networks after conversion, beside onnxruntime: accuracy, memory, work, time.
+"""Measures public networks after conversion, beside onnxruntime: accuracy, memory, work.
 
     pip install ".[convert]"
     python tools/accuracy.py DATA
@@ -12,19 +12,16 @@ data: it runs on frames like those of a machine's log-mel spectrogram (`mel_fram
 measured is the correlation of the reconstruction error.
 
 ``synops``: pairs of an event and a neuron that it reaches, for one sample; ``dense``: the
-multiplications of the usual computation. ``time``: how long a sample takes here in the C core,
-as a multiple of onnxruntime's fp32 on one thread, medians of single samples in turns.
+multiplications of the usual computation.
 """
 
 from __future__ import annotations
 
 import argparse
-import time
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnxruntime
 from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import Progress
@@ -54,15 +51,13 @@ COLUMNS = (
     "one-shot",
     "synops",
     "dense",
-    "time",
 )
-TIMED_SAMPLES = 300
 
 
 def run_both(
     path: Path, precision: tuple[int, int], calibration: Calibration, x: NDArray[Any]
-) -> tuple[NDArray[np.float64], NDArray[np.float64], Report, float]:
-    """Scores of the original and of the converted network on x, the report, and the ratio of times."""
+) -> tuple[NDArray[np.float64], NDArray[np.float64], Report]:
+    """Scores of the original and of the converted network on x, and the report."""
     network = read_onnx(path)
     x = x.reshape(-1, *network.input.shape)
     levels, weights = precision
@@ -70,31 +65,7 @@ def run_both(
     session = InferenceSession(graph)
     converted = session.run(None, {network.input.name: x})[0]
     exact = FloatNetwork(network).scores(x)
-    ratio = time_ratio(path, session, x[:TIMED_SAMPLES].astype(np.float32))
-    return exact, converted.reshape(len(x), -1).astype(np.float64), report, ratio
-
-
-def time_ratio(path: Path, session: InferenceSession, x: NDArray[np.float32]) -> float:
-    """Median time of a sample in the core over that in onnxruntime, one thread, taken in turns."""
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = options.inter_op_num_threads = 1
-    original = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-    (given,) = (value for value in original.get_inputs() if value.name == session.get_inputs()[0].name)
-    batch = given.shape[0] if isinstance(given.shape[0], int) else 1
-    ours, theirs = [], []
-    for sample in x:
-        events = session.sample_events(sample)
-        repeated = np.repeat(sample[None], batch, axis=0).reshape(batch, *given.shape[1:])
-        begin = time.perf_counter()
-        session.backend.reset()
-        session.backend.push(events)
-        session.backend.finish()
-        session.backend.output()
-        middle = time.perf_counter()
-        original.run(None, {given.name: repeated})
-        ours.append(middle - begin)
-        theirs.append((time.perf_counter() - middle) / batch)
-    return float(np.median(ours) / np.median(theirs))
+    return exact, converted.reshape(len(x), -1).astype(np.float64), report
 
 
 def row(
@@ -104,7 +75,6 @@ def row(
     ours: NDArray[Any],
     y: NDArray[Any],
     report: Report,
-    ratio: float,
 ) -> tuple[str, ...]:
     """One row of the table."""
     answers, expected = ours.argmax(axis=1), exact.argmax(axis=1)
@@ -119,7 +89,6 @@ def row(
         f"{report.ram_one_shot:,}",
         f"{report.synops:,.0f}",
         f"{report.macs:,}",
-        f"{ratio:.1f}",
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import platform
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -61,6 +62,7 @@ def command(model: Path, samples: Path | None, limit: int, seconds: float, as_js
         "samples_from": str(samples) if samples else "random",
         "samples": len(stimuli),
         "cpu": cpu_name(),
+        "kernels": _core.chosen_path(),
         **measure(session, stimuli, seconds),
     }
     if as_json:
@@ -88,12 +90,13 @@ def measure(session: InferenceSession, stimuli: list[Stimulus], seconds: float) 
     network.clear_stats()
     for stimulus in stimuli:
         classify(network, stimulus)
-    stats = session.stats()
+    stats, passes = session.stats(), network.dense_passes
     (taken,) = run_in_turns([partial(classify, network)], stimuli, seconds)
     by_population = population_seconds(session.graph, stimuli, seconds)
     count = len(stimuli)
     mean = float(np.median(taken.reshape(-1, count), axis=0).mean())  # what else the machine did left out
     return {
+        "dense_passes_per_sample": passes / count,
         "runs": len(taken),
         "us_per_sample": {
             "mean": 1e6 * mean,
@@ -117,6 +120,15 @@ def measure(session: InferenceSession, stimuli: list[Stimulus], seconds: float) 
     }
 
 
+def kernels_note(path: str) -> str:
+    """What to say where the processor could do more, or could not."""
+    paths = _core.kernel_paths()
+    if path != paths[0]:
+        return f", as EDGESPIKE_KERNELS says; this processor has {paths[0]}"
+    wide = {"x86_64": "avx2", "aarch64": "dotprod"}.get(platform.machine())
+    return "" if wide in paths else "; this processor has no wider instructions that are made use of"
+
+
 def show(value: dict[str, Any]) -> None:
     """Prints the measurement at 80 columns."""
     times, per_synop = value["us_per_sample"], value["ns_per_synop"]
@@ -125,6 +137,8 @@ def show(value: dict[str, Any]) -> None:
         [
             ("samples", f"{value['samples']:,} from {value['samples_from']}{dense}; {value['runs']:,} runs"),
             ("processor", value["cpu"]),
+            ("kernels", f"{value['kernels']}{kernels_note(value['kernels'])}"),
+            ("dense passes", f"{value['dense_passes_per_sample']:,.1f} a sample, in place of single events"),
             ("time a sample", ", ".join(f"{name} {us:,.1f} us" for name, us in times.items())),
             ("input events", f"{value['input_events_per_second'] / 1e6:,.2f} million a second"),
             ("synops", f"{value['synops_per_second'] / 1e6:,.1f} million a second"),

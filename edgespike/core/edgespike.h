@@ -173,6 +173,9 @@ typedef struct es_net {
     bool look;             /* early exit: scores may have changed since they were looked at */
     bool pending;          /* something is to be evaluated when the tick closes */
     uint8_t under_way;     /* after so many further ticks all that was sent late has arrived */
+#ifdef ES_PC
+    struct es_pc *pc; /* NULL, or what computes in bulk (pc/es_pc.h) */
+#endif
 } es_net;
 
 /* Lays out the arena and resets. */

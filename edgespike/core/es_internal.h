@@ -490,4 +490,22 @@ ES_PRIVATE void es_input_take(es_net *net, const es_event *event);
 /* The level of an input neuron, from what its buffer holds. */
 ES_PRIVATE int32_t es_input_level(const es_model *model, uint32_t channel, uint32_t stored);
 
+/* ---- in bulk, on PCs (pc/) ---------------------------------------------- */
+
+#ifdef ES_PC
+/* Takes events of the open tick together, if they are many. Returns how many it took. */
+size_t es_pc_take(es_net *net, const es_event *events, size_t count);
+
+/* Evaluates a population as a whole, if much of it was touched. Returns whether it did; none
+ * of its neurons works again by itself. */
+bool es_pc_evaluate(es_net *net, uint32_t number);
+
+/* Restores all buffers to the initial state, if it can. */
+bool es_pc_open(es_net *net);
+#else
+#define es_pc_take(net, events, count) ((size_t)0)
+#define es_pc_evaluate(net, number) false
+#define es_pc_open(net) false
+#endif
+
 #endif

@@ -69,6 +69,8 @@ static void open_window(es_net *net)
     net->look = es_exits_early(model);
     net->decided = 0;
     net->state = OPEN;
+    if (es_pc_open(net))
+        return;
     for (uint32_t number = 0; number < model->population_count; number++) {
         const es_population *population = &model->populations[number];
         clear(net, number, ES_TOUCHED, (es_pixel_count(population) + 31) / 32 * sizeof(uint32_t));
@@ -99,7 +101,8 @@ static void settle(es_net *net)
         }
         if (ES_WITH_DELAYS && es_buffer_of(net, number, ES_INBOX))
             es_deliver(net, number);
-        again |= es_evaluate(net, number);
+        if (!es_pc_evaluate(net, number))
+            again |= es_evaluate(net, number);
     }
     net->pending = again || net->under_way != 0;
     if (net->under_way != 0)
@@ -270,7 +273,11 @@ int es_net_push(es_net *net, const es_event *events, size_t count, size_t *used)
     if (net->state == FINISHED)
         return ES_ERR_STATE;
     for (; *used < count; ++*used) {
-        int status = take(net, &events[*used]);
+        size_t together = net->state == OPEN && !es_is_decided(net) ? es_pc_take(net, events + *used, count - *used) : 0;
+        int status;
+        if (together != 0 && (*used += together) == count)
+            break;
+        status = take(net, &events[*used]);
         if (status != ES_OK)
             return status;
     }

@@ -6,6 +6,7 @@ import hashlib
 import json
 import re
 import threading
+import tracemalloc
 import zlib
 from pathlib import Path
 from typing import Any
@@ -212,6 +213,28 @@ def test_read_only_and_strided_events(plan: str) -> None:
     assert network.push(events[::2]) == (2, False)
     network.finish()
     assert network.output().tolist() == [2, 2]
+
+
+def test_a_batch_is_one_call_and_is_not_copied_as_a_whole() -> None:
+    network, events = network_of(counting_graph()), np.zeros(200_000, CORE_EVENT)
+    events["value"] = 1
+    strided = np.repeat(events, 2)[::2]
+    for given, least, most in ((events, 0, 10_000), (strided, events.nbytes, 2 * events.nbytes)):
+        network.reset()
+        tracemalloc.start()
+        assert network.push(given) == (len(events), False)
+        assert least <= tracemalloc.get_traced_memory()[1] <= most
+        tracemalloc.stop()
+
+
+def test_a_model_at_any_address_is_copied_to_an_aligned_one() -> None:
+    data = encode_model(counting_graph())
+    for offset in range(1, 17):
+        model = _core.Model(memoryview(bytes(offset) + data)[offset:])
+        network = _core.Network(model)
+        network.push(np.array([(0, 1, 1, 0, 2)], CORE_EVENT))
+        network.finish()
+        assert network.output().tolist() == [2, 2]
 
 
 # ---- threads ----------------------------------------------------------------
