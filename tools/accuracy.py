@@ -3,13 +3,16 @@
     pip install ".[convert]"
     python tools/accuracy.py DATA
     python tools/accuracy.py DATA --only fashion
+    python tools/accuracy.py DATA --left-out separable
 
 DATA: folder with mnist.npz, fashion.npz, kws_mfcc_500.npz and onnx/. Networks for images are
 calibrated on 1000 training images and measured on the test images; those for Fashion-MNIST are
 this project's own (tests/data). Keyword spotting has no training samples there, so it is
 calibrated on half of its samples and measured on the other half, both ways. ad01 comes without
 data: it runs on frames like those of a machine's log-mel spectrogram (`mel_frames`), and what is
-measured is the correlation of the reconstruction error.
+measured is the correlation of the reconstruction error. --left-out NAME measures one network for
+Fashion-MNIST on the 5000 training images that its training left out, with three sets of calibration
+samples: what decisions may rest on.
 
 ``synops``: pairs of an event and a neuron that it reaches, for one sample; ``dense``: the
 multiplications of the usual computation.
@@ -18,6 +21,7 @@ multiplications of the usual computation.
 from __future__ import annotations
 
 import argparse
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +56,8 @@ COLUMNS = (
     "synops",
     "dense",
 )
+LEFT_OUT = 5000  # training images that tools/train_fashion.py keeps for validation
+CALIBRATION_SETS = (0, 5000, 10000)  # first images
 
 
 def run_both(
@@ -92,14 +98,19 @@ def row(
     )
 
 
-def fashion(data: Path, name: str, precision: tuple[int, int]) -> tuple[str, ...]:
-    """A network on Fashion-MNIST."""
+def fashion(
+    data: Path, name: str, precision: tuple[int, int], first: int = 0, left_out: bool = False
+) -> tuple[str, ...]:
+    """A network on Fashion-MNIST, calibrated on 1000 training images from number ``first`` on."""
     images = np.load(data / "fashion.npz")
-    train, test = (images[key][:, None] / np.float32(255) for key in ("x_train", "x_test"))
-    calibration = Calibration(train[:1000], images["y_train"][:1000])
+    calibrated = slice(first, first + 1000)
+    part, measured = ("train", slice(-LEFT_OUT, None)) if left_out else ("test", slice(None))
+    train, x = (images[key][:, None] / np.float32(255) for key in ("x_train", f"x_{part}"))
+    calibration = Calibration(train[calibrated], images["y_train"][calibrated])
     path = Path(__file__).resolve().parents[1] / "tests" / "data" / f"fashion_{name}.onnx"
-    results = run_both(path, precision, calibration, test)
-    return row(f"fashion_{name}", precision, *results[:2], images["y_test"], *results[2:])
+    results = run_both(path, precision, calibration, x[measured])
+    y = images[f"y_{part}"][measured]
+    return row(f"fashion_{name}", precision, *results[:2], y, *results[2:])
 
 
 def mnist(data: Path, file: str, precision: tuple[int, int]) -> tuple[str, ...]:
@@ -168,11 +179,19 @@ def main() -> None:
     )
     parser.add_argument("data", type=Path)
     parser.add_argument("--only", choices=("mnist", "fashion", "keywords", "anomalies"))
+    parser.add_argument("--left-out", choices=FASHION, metavar="NAME")
     options = parser.parse_args()
+    print(f"| {' | '.join(COLUMNS)} |\n|---{'|---:' * (len(COLUMNS) - 1)}|")
+    if options.left_out:
+        for precision, first in product(PRECISIONS, CALIBRATION_SETS):
+            print(
+                f"| {' | '.join(fashion(options.data, options.left_out, precision, first, True))} |",
+                flush=True,
+            )
+        return
     groups = {"mnist": tuple(MNIST), "fashion": FASHION, "keywords": ("keywords",), "anomalies": ()}
     chosen = [group for group in groups if options.only in (None, group)]
     cases = [(network, way) for group in chosen for network in groups[group] for way in PRECISIONS]
-    print(f"| {' | '.join(COLUMNS)} |\n|---{'|---:' * (len(COLUMNS) - 1)}|")
     with Progress(console=Console(stderr=True), transient=True) as progress:
         for network, precision in progress.track(cases, description="measuring"):
             print(f"| {' | '.join(measured(options.data, network, precision))} |", flush=True)
