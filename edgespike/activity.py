@@ -29,7 +29,7 @@ from edgespike.operations import (
     settling,
     touching,
 )
-from edgespike.reference import ReferenceNetwork, Values, per_neuron
+from edgespike.reference import ReferenceNetwork, Values, decayed, per_neuron
 from edgespike.work import joined
 
 __all__ = ["Activity", "count_operations"]
@@ -237,7 +237,7 @@ class Activity(ReferenceNetwork):
         if isinstance(neuron, Activation):
             step = per_neuron(neuron.step, self.accumulators[number].shape)[mask]
             quotients = (self.accumulators[number][mask] << neuron.shift) // step
-            self.operations["quotient digit"] += int(quotient_digits(quotients).sum())
+            self._count_quotients(quotients)
         if isinstance(neuron, IntegrateAndFire):
             self._kept[number] = np.where(mask[:, :, None], self.neurons[number].membrane, self._kept[number])
             self._stamps[number][mask] = self.tick + 1
@@ -245,6 +245,21 @@ class Activity(ReferenceNetwork):
                 mask & self._works_again(number, neuron).any(axis=2)
             )
         return result
+
+    def _fire(self, number: int, neuron: IntegrateAndFire, arriving: Values) -> tuple[Values, bool]:
+        before = self.neurons[number]
+        spikes, changed = super()._fire(number, neuron, arriving)
+        fired = spikes > 0
+        if fired.any():
+            drives = [neuron.drive] if neuron.current is None else [neuron.drive, neuron.current.drive]
+            driven = sum(per_neuron(drive, fired.shape) for drive in drives)
+            membrane = decayed(before.membrane, neuron.decay, neuron.rounding) + before.current + arriving
+            threshold = per_neuron(neuron.threshold, fired.shape) + before.adaptation
+            self._count_quotients((membrane + driven)[fired] // threshold[fired])
+        return spikes, changed
+
+    def _count_quotients(self, quotients: Values) -> None:
+        self.operations["quotient digit"] += int(quotient_digits(quotients).sum())
 
     def _deliver(self, number: int, delivered: Mask) -> None:
         pixels = int(np.count_nonzero(delivered))

@@ -134,6 +134,9 @@ def _population_terms(graph: Graph, number: int, group: int) -> list[tuple[Term,
     terms = [(Term("group", *ones), "group")]
     if number > 0:
         terms.append((Term(sent(population), *ones, "each"), "group"))
+        if isinstance(population.neuron, IntegrateAndFire):
+            greatest = np.array((1 << 31) // int(population.neuron.threshold.min()))
+            terms.append((Term("quotient digit", *ones, "each", int(quotient_digits(greatest))), "group"))
         terms += [(term, "pixel") for term in evaluation(graph, number, group)]
         most = _most_of_pixel(population)
         terms += [(Term(name, *ones, factor=count), "pixel") for name, count in most.items() if count]
