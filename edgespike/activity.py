@@ -21,6 +21,7 @@ from edgespike.operations import (
     decays,
     evaluation,
     input_event,
+    passes_twice,
     quotient_digits,
     reading,
     reset,
@@ -125,6 +126,8 @@ class Activity(ReferenceNetwork):
         if number > 0 and emitted.any():
             self._count_groups(number, *_groups(emitted, self.group))
             self.operations[sent(self.graph.populations[number])] += int(np.count_nonzero(emitted))
+            if passes_twice(self.graph, number):
+                self.operations["neuron of a firing group"] += _neurons_of_groups(emitted, self.group)
 
     def _count_groups(self, number: int, y: Values, x: Values, sizes: Values, greatest: Values) -> None:
         """Groups at (y, x) with so many events, the greatest of which is ``greatest`` (negative: -1 - it)."""
@@ -319,6 +322,13 @@ class Activity(ReferenceNetwork):
         if neuron.current is not None:
             again = again | (state.current != 0) | (state.adaptation != 0) | (state.refractory != 0)
         return again
+
+
+def _neurons_of_groups(emitted: Values, group: int) -> int:
+    """How many neurons the groups have in which one sends."""
+    starts = range(0, emitted.shape[2], group)
+    parts = [emitted[:, :, first : first + group] for first in starts]
+    return sum(part.shape[2] * int(np.count_nonzero(part.any(axis=2))) for part in parts)
 
 
 def _groups(emitted: Values, group: int) -> tuple[Values, Values, Values, Values]:

@@ -40,6 +40,7 @@ from edgespike.operations import (
     decays,
     evaluation,
     input_event,
+    passes_twice,
     quotient_digits,
     reading,
     sending,
@@ -137,6 +138,9 @@ def _population_terms(graph: Graph, number: int, group: int) -> list[tuple[Term,
         if isinstance(population.neuron, IntegrateAndFire):
             greatest = np.array((1 << 31) // int(population.neuron.threshold.min()))
             terms.append((Term("quotient digit", *ones, "each", int(quotient_digits(greatest))), "group"))
+        if passes_twice(graph, number):
+            again = Term("neuron of a firing group", *ones, factor=population.shape[2])
+            terms.append((again, "pixel"))
         terms += [(term, "pixel") for term in evaluation(graph, number, group)]
         most = _most_of_pixel(population)
         terms += [(Term(name, *ones, factor=count), "pixel") for name, count in most.items() if count]

@@ -48,6 +48,7 @@ __all__ = [
     "decays",
     "evaluation",
     "input_event",
+    "passes_twice",
     "quotient_digits",
     "reading",
     "reset",
@@ -311,7 +312,8 @@ def _integration(
     kind = "spiking" if neuron.current is None else "current"
     yield Term(f"{kind} group", *ones, factor=groups)
     fires = "" if neuron.max_spikes else " that never fires"
-    yield Term(f"{kind} neuron{fires}", *ones, factor=channels)
+    scored = "scored " if neuron.current is None and keeps_scores(graph, number) else ""
+    yield Term(f"{scored}{kind} neuron{fires}", *ones, factor=channels)
     if keeps_scores(graph, number):
         yield Term(f"{SCORES[neuron.readout]} kept", *ones, factor=channels)
     if decays(population):
@@ -328,6 +330,12 @@ def _integration(
         yield Term("refractory neuron", *ones, factor=channels)
     if neuron.reset_delayed:
         yield Term("late reset", *ones, factor=channels)
+
+
+def passes_twice(graph: Graph, number: int) -> bool:
+    """Whether a group's neurons are gone through again where one fires: "neuron of a firing group"."""
+    neuron = graph.populations[number].neuron
+    return isinstance(neuron, IntegrateAndFire) and neuron.current is None and not keeps_scores(graph, number)
 
 
 def sent(population: Population) -> str:

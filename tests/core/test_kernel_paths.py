@@ -177,8 +177,9 @@ def chosen(**environment: str) -> str:
     code = "from edgespike import _core, UsageError\n"
     code += "try: print(_core.chosen_path())\nexcept UsageError as e: print(e.code, e.message)"
     folder = str(Path(edgespike.__file__).parents[1])
-    variables = {**os.environ, **environment, "PYTHONPATH": folder}
-    done = subprocess.run([sys.executable, "-c", code], env=variables, capture_output=True, text=True)
+    variables = {**os.environ, **environment}
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, cwd=folder, env=variables, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     return done.stdout.strip()
 

@@ -13,6 +13,7 @@ import nir
 import numpy as np
 import pytest
 
+import edgespike
 from edgespike.cli import main
 from edgespike.convert import divergence
 from edgespike.convert.originals import load_nir, record
@@ -136,5 +137,7 @@ def test_a_framework_that_is_missing() -> None:
         "try: require('norse')\n"
         "except UsageError as error: print(error.code, error.hint)\n"
     )
-    ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    folder = Path(edgespike.__file__).parents[1]  # of the package under test
+    command = [sys.executable, "-c", program]
+    ran = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=True)
     assert ran.stdout.startswith("framework-missing pip install torch==") and "norse==" in ran.stdout
