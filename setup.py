@@ -8,9 +8,9 @@ from setuptools import Extension, setup
 
 ROOT = Path(__file__).parent
 CORE = sorted(str(path.relative_to(ROOT)) for path in (ROOT / "edgespike/core").glob("*.c"))
-PC = sorted(str(path.relative_to(ROOT)) for path in (ROOT / "edgespike/core/pc").glob("*.c"))
+PC = sorted(str(path.relative_to(ROOT)) for path in (ROOT / "edgespike/pc").glob("*.c"))
 SENSOR = sorted(str(path.relative_to(ROOT)) for path in (ROOT / "edgespike/core/sensor").glob("*.c"))
-HEADERS = sorted(str(path.relative_to(ROOT)) for path in (ROOT / "edgespike/core").rglob("*.h"))
+HEADERS = sorted(str(path.relative_to(ROOT)) for path in (ROOT / "edgespike").rglob("*.h"))
 FLAGS = [] if sys.platform == "win32" else ["-std=c99", "-O3", "-g0", "-fvisibility=hidden"]
 
 
@@ -18,7 +18,7 @@ def extension(name: str, sources: list[str], *macros: tuple[str, str]) -> Extens
     return Extension(
         f"edgespike.{name}",
         [f"edgespike/{name}.pyx", *sources],
-        include_dirs=["edgespike/core"],
+        include_dirs=["edgespike/core", "edgespike/pc"],
         depends=HEADERS,
         extra_compile_args=FLAGS,
         define_macros=[("Py_LIMITED_API", "0x030B0000"), *macros],

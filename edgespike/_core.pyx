@@ -70,7 +70,7 @@ cdef extern from "edgespike.h" nogil:
     void es_net_clear_stats(es_net *net)
     int es_net_self_test(es_net *net, int32_t *scores, size_t count)
 
-cdef extern from "pc/es_pc.h" nogil:
+cdef extern from "es_pc.h" nogil:
     ctypedef struct es_pc_kernels:
         const char *name
         bint (*is_available)()

@@ -12,7 +12,7 @@ from typing import Any
 import click
 
 from edgespike.cli.certificate import check_certificate
-from edgespike.cli.options import INPUT_FILE, fixed_input, input_shape, json_option
+from edgespike.cli.options import INPUT_FILE, json_option, onnx_options
 from edgespike.cli.output import print_fields, print_json, print_table
 from edgespike.convert import Calibration, load_calibration
 from edgespike.convert.report import short_name
@@ -25,21 +25,7 @@ CLASSES_LIMIT = 100  # more outputs than this are hardly classes
 @click.command()
 @click.argument("file", type=INPUT_FILE)
 @click.option("--calibration", type=INPUT_FILE, metavar="FILE.npz", help="Typical inputs x to try it on.")
-@click.option(
-    "--shape",
-    type=input_shape,
-    metavar="NAME=1,3,32,32",
-    help="Size of the input, where an .onnx file leaves it open.",
-)
-@click.option("--scores", metavar="NAME", help="The output to convert, where an .onnx file has several.")
-@click.option(
-    "--fix",
-    "fixed",
-    multiple=True,
-    type=fixed_input,
-    metavar="NAME=NUMBER",
-    help="Make a constant of an input, where an .onnx file has several.",
-)
+@onnx_options
 @click.option("--against", type=INPUT_FILE, metavar="NETWORK", help="The file that a model was made from.")
 @json_option
 def command(

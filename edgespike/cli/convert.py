@@ -13,10 +13,9 @@ from edgespike.cli.conversion import describe, show, show_exit
 from edgespike.cli.options import (
     INPUT_FILE,
     duration,
-    fixed_input,
-    input_shape,
     json_option,
     layer_choice,
+    onnx_options,
     sensor,
 )
 from edgespike.cli.output import print_json, progress
@@ -104,21 +103,7 @@ class Grouped(click.Command):
     metavar="[LAYER=]N",
     help="Bits of a weight, 8 or 4, of all layers or of one.  [default: 8]",
 )
-@click.option(
-    "--shape",
-    type=input_shape,
-    metavar="NAME=1,3,32,32",
-    help="ONNX: Size of the input, where the file leaves it open.",
-)
-@click.option("--scores", metavar="NAME", help="ONNX: The output to convert, where there are several.")
-@click.option(
-    "--fix",
-    "fixed",
-    multiple=True,
-    type=fixed_input,
-    metavar="NAME=NUMBER",
-    help="ONNX: Make a constant of an input, where there are several.",
-)
+@onnx_options
 @budget_options
 @click.option("--sensor", type=sensor, metavar="WxH", help="Events: Size of the sensor, such as 34x34.")
 @click.option(

@@ -26,10 +26,9 @@ __all__ = [
     "baud_option",
     "duration",
     "filter_options",
-    "fixed_input",
-    "input_shape",
     "json_option",
     "layer_choice",
+    "onnx_options",
     "runner_options",
     "sensor",
     "time_unit_option",
@@ -132,6 +131,31 @@ def layer_choice(text: str) -> tuple[str, int]:
     if not match:
         raise click.BadParameter(f"{text!r} is no number for a layer: write 15 or conv1=15")
     return match[1] or "*", int(match[2])
+
+
+def onnx_options(function: Callable[..., None]) -> Callable[..., None]:
+    """What an .onnx file leaves open: ``shape``, ``scores`` and ``fixed``."""
+    for option in (
+        click.option(
+            "--fix",
+            "fixed",
+            multiple=True,
+            type=fixed_input,
+            metavar="NAME=NUMBER",
+            help="ONNX: Make a constant of an input, where there are several.",
+        ),
+        click.option(
+            "--scores", metavar="NAME", help="ONNX: The output to convert, where there are several."
+        ),
+        click.option(
+            "--shape",
+            type=input_shape,
+            metavar="NAME=1,3,32,32",
+            help="ONNX: Size of the input, where the file leaves it open.",
+        ),
+    ):
+        function = option(function)
+    return function
 
 
 # ---- filters of events --------------------------------------------------------

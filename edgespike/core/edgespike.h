@@ -174,7 +174,7 @@ typedef struct es_net {
     bool pending;          /* something is to be evaluated when the tick closes */
     uint8_t under_way;     /* after so many further ticks all that was sent late has arrived */
 #ifdef ES_PC
-    struct es_pc *pc; /* NULL, or what computes in bulk (pc/es_pc.h) */
+    struct es_pc *pc; /* NULL, or what computes in bulk (edgespike/pc/es_pc.h) */
 #endif
 } es_net;
 

@@ -3,7 +3,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "pc/es_pc.h"
+#include "es_pc.h"
 
 enum { LONGEST = 150, ROOM = 512 };
 

@@ -1,4 +1,4 @@
-"""Bulk work on PCs (core/pc): the same bits, events and synops as the core alone, whatever path is taken."""
+"""Bulk work on PCs (edgespike/pc): the bits, events and synops of the core alone, on every path."""
 
 from __future__ import annotations
 
@@ -38,6 +38,7 @@ from edgespike.modelfile import decode_model, encode_model
 
 ROOT = Path(__file__).resolve().parents[2]
 CORE = ROOT / "edgespike" / "core"
+PC = ROOT / "edgespike" / "pc"
 STRICT = ["-std=c99", "-Wall", "-Wextra", "-Wpedantic", "-Wconversion", "-Wshadow", "-Wvla", "-Werror"]
 WAYS = [(path, eagerness) for path in _core.kernel_paths()[:-1] for eagerness in (0.0, 1.0, math.inf)]
 
@@ -222,8 +223,18 @@ def test_every_kernel(
     """See pc_kernels.c."""
     for program in (compiler, *runner[:1]):
         need(shutil.which(program), f"{program} is not installed")
-    sources = [Path(__file__).with_name("pc_kernels.c"), *CORE.glob("*.c"), *(CORE / "pc").glob("*.c")]
-    command = [compiler, *STRICT, "-O3", "-DES_PC", f"-I{CORE}", *sources, "-o", tmp_path / "kernels"]
+    sources = [Path(__file__).with_name("pc_kernels.c"), *CORE.glob("*.c"), *PC.glob("*.c")]
+    command = [
+        compiler,
+        *STRICT,
+        "-O3",
+        "-DES_PC",
+        f"-I{CORE}",
+        f"-I{PC}",
+        *sources,
+        "-o",
+        tmp_path / "kernels",
+    ]
     command += ["-static"] if runner else []
     subprocess.run(command, check=True)
     done = subprocess.run([*runner, tmp_path / "kernels"], capture_output=True, text=True, timeout=300)

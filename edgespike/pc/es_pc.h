@@ -10,7 +10,7 @@
 #ifndef ES_PC_H
 #define ES_PC_H
 
-#include "../es_internal.h"
+#include "es_internal.h"
 
 /* ---- kernels: one table for each kind of processor ---------------------- */
 
