@@ -4,6 +4,7 @@
     python tools/accuracy.py DATA
     python tools/accuracy.py DATA --only fashion
     python tools/accuracy.py DATA --left-out separable
+    python tools/accuracy.py DATA --only fashion --input-levels 15
 
 DATA: folder with mnist.npz, fashion.npz, kws_mfcc_500.npz and onnx/. Networks for images are
 calibrated on 1000 training images and measured on the test images; those for Fashion-MNIST are
@@ -12,7 +13,7 @@ calibrated on half of its samples and measured on the other half, both ways. ad0
 data: it runs on frames like those of a machine's log-mel spectrogram (`mel_frames`), and what is
 measured is the correlation of the reconstruction error. --left-out NAME measures one network for
 Fashion-MNIST on the 5000 training images that its training left out, with three sets of calibration
-samples: what decisions may rest on.
+samples: what decisions may rest on. --input-levels: fewer than the 255 that an input otherwise has.
 
 ``synops``: pairs of an event and a neuron that it reaches, for one sample; ``dense``: the
 multiplications of the usual computation.
@@ -42,6 +43,7 @@ MNIST = {  # file: what a white pixel is to the network
     "lenet5.onnx": 1.0,
 }
 FASHION = ("average", "average_sparse", "max", "residual", "separable")
+Precision = tuple[int, int, int]  # levels, weight bits, input levels
 PRECISIONS = ((255, 8), (15, 8), (255, 4), (15, 4))  # levels, weight bits
 COLUMNS = (
     "network",
@@ -61,13 +63,14 @@ CALIBRATION_SETS = (0, 5000, 10000)  # first images
 
 
 def run_both(
-    path: Path, precision: tuple[int, int], calibration: Calibration, x: NDArray[Any]
+    path: Path, precision: Precision, calibration: Calibration, x: NDArray[Any]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], Report]:
     """Scores of the original and of the converted network on x, and the report."""
     network = read_onnx(path)
     x = x.reshape(-1, *network.input.shape)
-    levels, weights = precision
-    graph, report = convert_onnx(path, calibration, levels=levels, weights=weights)
+    levels, weights, input_levels = precision
+    by_layer = {"*": levels, network.layers[0].name: input_levels}
+    graph, report = convert_onnx(path, calibration, levels=by_layer, weights=weights)
     session = InferenceSession(graph)
     converted = session.run(None, {network.input.name: x})[0]
     exact = FloatNetwork(network).scores(x)
@@ -76,7 +79,7 @@ def run_both(
 
 def row(
     name: str,
-    precision: tuple[int, int],
+    precision: Precision,
     exact: NDArray[Any],
     ours: NDArray[Any],
     y: NDArray[Any],
@@ -86,7 +89,7 @@ def row(
     answers, expected = ours.argmax(axis=1), exact.argmax(axis=1)
     return (
         name,
-        *map(str, precision),
+        *map(str, precision[:2]),
         f"{100 * (expected == y).mean():.2f} %",
         f"{100 * (answers == y).mean():.2f} %",
         f"{100 * (answers == expected).mean():.2f} %",
@@ -99,7 +102,7 @@ def row(
 
 
 def fashion(
-    data: Path, name: str, precision: tuple[int, int], first: int = 0, left_out: bool = False
+    data: Path, name: str, precision: Precision, first: int = 0, left_out: bool = False
 ) -> tuple[str, ...]:
     """A network on Fashion-MNIST, calibrated on 1000 training images from number ``first`` on."""
     images = np.load(data / "fashion.npz")
@@ -113,7 +116,7 @@ def fashion(
     return row(f"fashion_{name}", precision, *results[:2], y, *results[2:])
 
 
-def mnist(data: Path, file: str, precision: tuple[int, int]) -> tuple[str, ...]:
+def mnist(data: Path, file: str, precision: Precision) -> tuple[str, ...]:
     """A network on MNIST."""
     images = np.load(data / "mnist.npz")
     train, test = (images[key] * np.float32(MNIST[file] / 255) for key in ("x_train", "x_test"))
@@ -122,7 +125,7 @@ def mnist(data: Path, file: str, precision: tuple[int, int]) -> tuple[str, ...]:
     return row(file.split("/")[0].split(".")[0], precision, *results[:2], images["y_test"], *results[2:])
 
 
-def keywords(data: Path, precision: tuple[int, int]) -> tuple[str, ...]:
+def keywords(data: Path, precision: Precision) -> tuple[str, ...]:
     """MLPerf Tiny keyword spotting, calibrated on one half, measured on the other, both ways."""
     words = np.load(data / "kws_mfcc_500.npz")
     x, y = (words["x"].astype(np.float32) - 83) * np.float32(0.5847029), words["y"]
@@ -154,7 +157,7 @@ def mel_frames(count: int) -> NDArray[np.float32]:
     return frames.reshape(count, 640).astype(np.float32)
 
 
-def anomalies(data: Path, precision: tuple[int, int]) -> float:
+def anomalies(data: Path, precision: Precision) -> float:
     """MLPerf Tiny anomaly detection: correlation of the reconstruction errors, float and converted."""
     mel = mel_frames(1000)
     path = data / "onnx/mlperf_tiny_ad01_float.onnx"
@@ -163,7 +166,7 @@ def anomalies(data: Path, precision: tuple[int, int]) -> float:
     return float(np.corrcoef(*errors)[0, 1])
 
 
-def measured(data: Path, network: str, precision: tuple[int, int]) -> tuple[str, ...]:
+def measured(data: Path, network: str, precision: Precision) -> tuple[str, ...]:
     """A row of the table."""
     if network == "keywords":
         return keywords(data, precision)
@@ -180,10 +183,12 @@ def main() -> None:
     parser.add_argument("data", type=Path)
     parser.add_argument("--only", choices=("mnist", "fashion", "keywords", "anomalies"))
     parser.add_argument("--left-out", choices=FASHION, metavar="NAME")
+    parser.add_argument("--input-levels", type=int, default=255, metavar="N")
     options = parser.parse_args()
+    precisions = [(*precision, options.input_levels) for precision in PRECISIONS]
     print(f"| {' | '.join(COLUMNS)} |\n|---{'|---:' * (len(COLUMNS) - 1)}|")
     if options.left_out:
-        for precision, first in product(PRECISIONS, CALIBRATION_SETS):
+        for precision, first in product(precisions, CALIBRATION_SETS):
             print(
                 f"| {' | '.join(fashion(options.data, options.left_out, precision, first, True))} |",
                 flush=True,
@@ -191,12 +196,13 @@ def main() -> None:
         return
     groups = {"mnist": tuple(MNIST), "fashion": FASHION, "keywords": ("keywords",), "anomalies": ()}
     chosen = [group for group in groups if options.only in (None, group)]
-    cases = [(network, way) for group in chosen for network in groups[group] for way in PRECISIONS]
+    cases = [(network, way) for group in chosen for network in groups[group] for way in precisions]
     with Progress(console=Console(stderr=True), transient=True) as progress:
         for network, precision in progress.track(cases, description="measuring"):
             print(f"| {' | '.join(measured(options.data, network, precision))} |", flush=True)
-    for levels, bits in PRECISIONS if "anomalies" in chosen else ():
-        correlation = anomalies(options.data, (levels, bits))
+    for precision in precisions if "anomalies" in chosen else ():
+        correlation = anomalies(options.data, precision)
+        levels, bits, _ = precision
         print(f"mlperf_tiny_ad01, {levels} levels, {bits} bits: correlation {correlation:.5f}", flush=True)
 
 

@@ -94,7 +94,7 @@ class Grouped(click.Command):
     multiple=True,
     type=layer_choice,
     metavar="[LAYER=]N",
-    help="ONNX: Levels of an activation, 1 to 255, of all layers or of one.  [default: 255]",
+    help="ONNX: Levels of an activation, 1 to 255, of all layers but the input, or of one.  [default: 255]",
 )
 @click.option(
     "--weights",

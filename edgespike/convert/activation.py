@@ -28,12 +28,11 @@ from edgespike.convert.event_input import (
 )
 from edgespike.convert.float_network import FloatNetwork
 from edgespike.convert.measure import measure
-from edgespike.convert.precision import Choice, precision
+from edgespike.convert.precision import MOST_LEVELS, Choice, precision_of
 from edgespike.convert.quantize import Quantized, input_scale, quantize, quantize_input
 from edgespike.convert.reference_state import with_best_reference
 from edgespike.convert.report import Report, memory, summary
 from edgespike.convert.self_test import golden_self_test
-from edgespike.errors import UsageError
 from edgespike.graph import Graph, InputSpec, LevelInput
 from edgespike.importers.network import Float, Network
 from edgespike.importers.onnx import read_onnx
@@ -65,7 +64,7 @@ def convert_onnx(
         calibration: samples of what the network will see. Some hundred; up to 1024 of them
             set scales, all are measured.
         levels: greatest level of an activation, 1 to 255, for all layers or by name; ``"*"``
-            stands for those not named. The input keeps up to 255 levels whatever this is: they
+            stands for those not named. The input keeps up to 255 levels unless it is named: they
             cost nothing but bits of an event's payload. Max pools have their source's levels.
         weights: bits of a weight, 8 or 4, for all layers or by name.
         events: makes a network trained on event counts take events.
@@ -88,16 +87,10 @@ def convert_onnx(
     tell("reading", 0.0)
     grid = None if events is None else (events.channels, events.height, events.width)
     network = read_onnx(path, grid, shape, output, fixed)
-    chosen_precision = precision([layer.name for layer in network.layers], levels, weights)
-    if network.is_quantized and 4 in chosen_precision.weights:
-        raise UsageError(
-            "weights of 4 bits: the network was quantized before, and keeps its weights",
-            "leave weights out, or convert the float network",
-            "weights",
-        )
+    chosen_precision = precision_of(network, levels, weights)
     x = samples_for(calibration, network.input.name, network.input.shape)
     check_classes(network.layers[-1].size, calibration, classes)
-    spec, neuron, scale, inputs = levels_of_input(network, x, events)
+    spec, neuron, scale, inputs = levels_of_input(network, x, events, chosen_precision.levels[0])
     tell("running the float network", 0.1)
     run = FloatNetwork(network)
     chosen = np.unique(np.linspace(0, len(x) - 1, min(len(x), QUANTIZATION_SAMPLES)).astype(int))
@@ -171,9 +164,12 @@ def graph_of(
 
 
 def levels_of_input(
-    network: Network, x: NDArray[Any], events: EventOptions | None
+    network: Network, x: NDArray[Any], events: EventOptions | None, most: int = MOST_LEVELS
 ) -> tuple[InputSpec, LevelInput, Float, State]:
-    """The graph's input, the real size of its levels by channel, and the samples as levels of its neurons."""
+    """The graph's input, the real size of its levels by channel, and the samples as levels of its neurons.
+
+    ``most``: greatest minus least level, where the network does not bring its levels along.
+    """
     layout = network.input
     grid = x.reshape(len(x), *layout.grid).transpose(0, *(axis + 1 for axis in layout.axes))
     channels = grid.shape[-1]
@@ -182,7 +178,7 @@ def levels_of_input(
         counts = event_counts(events, grid)
         saturation = saturation_of(events, counts)
         real = real_table(events, layout, saturation)
-        scale, low, high = input_scale(real.T)
+        scale, low, high = input_scale(real.T, most)
         table = quantize_input(real.T, scale, low, high).T
         levels = table[np.arange(channels), np.minimum(counts, saturation)]
         return input_spec(events, saturation, table), LevelInput(low, high), scale, levels
@@ -193,7 +189,7 @@ def levels_of_input(
         levels = quantize_input(real, scale, given.low, given.high)
         return InputSpec(), LevelInput(given.low, given.high), scale, levels
     known = grid if grid.dtype != np.uint8 else np.concatenate([grid, full_range(grid)])
-    scale, low, high = input_scale((known * layout.multiply + layout.add).reshape(-1, channels))
+    scale, low, high = input_scale((known * layout.multiply + layout.add).reshape(-1, channels), most)
     levels = quantize_input(grid.astype(np.float64) * layout.multiply + layout.add, scale, low, high)
     return InputSpec(), LevelInput(low, high), scale, levels
 

@@ -22,7 +22,7 @@ from edgespike.convert.diagnosis import Examination, float_values
 from edgespike.convert.event_input import EventOptions
 from edgespike.convert.float_network import FloatNetwork
 from edgespike.convert.measure import Statistics, measure
-from edgespike.convert.precision import EVERY_OTHER, Precision
+from edgespike.convert.precision import EVERY_OTHER, Precision, is_pool
 from edgespike.convert.quantize import quantize
 from edgespike.convert.reference_state import work
 from edgespike.convert.report import Search, layer_reports
@@ -30,7 +30,7 @@ from edgespike.convert.search import SENSITIVITY_SAMPLES, Attempt, Budget, Searc
 from edgespike.errors import DataError
 from edgespike.fit import measure_activity, speed_of
 from edgespike.graph import Graph, InputSpec, LevelInput
-from edgespike.importers.network import AveragePool, Float, MaxPool, Network
+from edgespike.importers.network import Float, Network
 from edgespike.importers.onnx import read_onnx
 from edgespike.modelfile import encode_model
 from edgespike.session import InferenceSession
@@ -141,12 +141,6 @@ def weighted(network: Network) -> tuple[bool, ...]:
         number > 0 and not network.is_quantized and not is_pool(network, number)
         for number in range(len(network.layers))
     )
-
-
-def is_pool(network: Network, number: int) -> bool:
-    """Whether a layer is a pool."""
-    links = network.layers[number].links
-    return bool(links) and isinstance(links[0].map, MaxPool | AveragePool)
 
 
 @dataclass(frozen=True, eq=False)

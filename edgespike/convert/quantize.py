@@ -52,7 +52,6 @@ from edgespike.importers.network import (
     Scale,
 )
 
-INPUT_LEVELS = 255
 POOL_LEVELS = 255
 RANGES_APART = 8
 # By weight bits of the readers. Measured at 15 levels with 8 bits, signal to noise of the scores: 0.75 gives
@@ -116,10 +115,10 @@ def least_error_scale(values: NDArray[Any], low: int, high: int) -> Float:
     return best
 
 
-def input_scale(values: NDArray[Any]) -> tuple[Float, int, int]:
+def input_scale(values: NDArray[Any], most: int) -> tuple[Float, int, int]:
     """Scale by channel and level range of the input, for real values (values, channels).
 
-    Values on a grid of at most 256 steps, such as pixels, get levels that hit it exactly.
+    Values on a grid of at most so many steps, such as pixels at 255, get levels that hit it exactly.
     Channels share a scale unless their ranges are far apart, as those of different
     sensors are.
     """
@@ -131,11 +130,11 @@ def input_scale(values: NDArray[Any]) -> tuple[Float, int, int]:
         scale = span / steps
         places = (distinct - distinct[0]) / scale
         low, high = round(min(distinct[0], 0.0) / scale), round(max(distinct[-1], 0.0) / scale)
-        if np.abs(places - np.rint(places)).max() < 0.01 and high - low <= INPUT_LEVELS:
+        if np.abs(places - np.rint(places)).max() < 0.01 and high - low <= most:
             return np.full(channels, scale), low, high
     reach = np.abs(values).max(axis=0)
     apart = reach.max() > RANGES_APART * reach[reach > 0].min(initial=np.inf)
-    return level_scale(values, INPUT_LEVELS, 1.0 if apart else 0.0)
+    return level_scale(values, most, 1.0 if apart else 0.0)
 
 
 def quantize_input(real: NDArray[Any], scale: Float | float, low: int, high: int) -> State:

@@ -15,7 +15,7 @@ from small_networks import NETWORKS, Writer
 
 from edgespike import InferenceSession
 from edgespike.cli import main
-from edgespike.convert import Calibration, Report, convert_onnx
+from edgespike.convert import Calibration, EventOptions, Report, convert_onnx
 from edgespike.convert.rounding import LIMITS, change, clipped_units, moments, rounded
 from edgespike.errors import UsageError
 from edgespike.graph import Activation, Convolution, Dense, Graph
@@ -93,6 +93,68 @@ def three_layers() -> Writer:
         if targets != 5:
             net.add("Relu")
     return net
+
+
+def test_levels_of_the_input_are_chosen_by_its_name_alone(tmp_path: Path) -> None:
+    def levels_of(**options: Any) -> tuple[Any, Report]:
+        graph, report, x = converted(three_layers(), tmp_path, **options)
+        scores = [InferenceSession(graph, backend).scores(x[:4]) for backend in ("reference", "cpu")]
+        np.testing.assert_array_equal(*scores)
+        return graph.populations[0].neuron, report
+
+    for all_layers in (15, {"*": 15}):
+        neuron, _ = levels_of(levels=all_layers)
+        assert neuron.level_max - neuron.level_min == 255
+    for most in (1, 15, 63):
+        neuron, report = levels_of(levels={"x": most})
+        assert neuron.level_max - neuron.level_min == most
+    assert neuron.level_min < 0
+    error = report.layers[-1].error
+    assert error is not None and error < 0.1
+
+
+def test_input_levels_of_pixels_and_of_event_counts(tmp_path: Path) -> None:
+    net = Writer((1, 2, 6, 6))
+    net.add("Conv", net.normal(4, 2, 3, 3, scale=0.3))
+    net.add("Relu")
+    net.add("Flatten")
+    net.gemm(64, 3)
+    onnx.save(net.model(), tmp_path / "network.onnx")
+    counts = np.random.default_rng(1).integers(0, 30, (60, 2, 6, 6)).astype(np.float32)
+    for divided, levels, expected in ((1, 29, (0, 29)), (29, 255, (0, 29)), (29, 7, (0, 7))):
+        graph, _ = convert_onnx(
+            tmp_path / "network.onnx", Calibration(counts / divided), levels={"x": levels}
+        )
+        neuron: Any = graph.populations[0].neuron
+        assert (neuron.level_min, neuron.level_max) == expected
+    graph, _ = convert_onnx(
+        tmp_path / "network.onnx", Calibration(counts), levels={"x": 7}, events=EventOptions(6, 6, 1000)
+    )
+    neuron = graph.populations[0].neuron
+    assert (neuron.level_min, neuron.level_max) == (0, 7)
+    assert graph.input.event_counts is not None and graph.input.event_counts.table.max() == 7
+
+
+def test_choices_without_an_effect_are_refused(tmp_path: Path) -> None:
+    net = Writer((1, 1, 8, 8))
+    net.add("Conv", net.normal(4, 1, 3, 3, scale=0.3))
+    net.add("Relu")
+    net.add("MaxPool", kernel_shape=[2, 2], strides=[2, 2])
+    net.add("AveragePool", kernel_shape=[3, 3])
+    net.add("Flatten")
+    net.gemm(4, 3)
+    names = [p.name for p in converted(net, tmp_path)[0].populations]
+    for options, words in (
+        ({"levels": {names[2]: 15}}, [names[2], "max pool", names[1]]),
+        ({"levels": {names[3]: 15}}, [names[3], "average pool"]),
+        ({"levels": {names[4]: 15}}, [names[4], "scores"]),
+        ({"weights": {names[0]: 4}}, [names[0], "it has none"]),
+        ({"weights": {names[2]: 4}}, [names[2], "it has none"]),
+    ):
+        with pytest.raises(UsageError) as caught:
+            converted(net, tmp_path, **options)
+        assert all(word in f"{caught.value.message} {caught.value.hint}" for word in words)
+    converted(net, tmp_path, levels={"*": 15, names[2]: 255}, weights={"*": 4, names[0]: 8})
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,7 @@ from edgespike.convert import Calibration, convert_onnx
 from edgespike.convert.dense import evaluate, settle
 from edgespike.convert.fitting import trained_weights
 from edgespike.convert.given_levels import weight_grid
-from edgespike.errors import UnsupportedError
+from edgespike.errors import UnsupportedError, UsageError
 from edgespike.graph import Activation, Convolution, Dense, Graph
 from edgespike.importers import network as float_network
 from edgespike.importers.network import Network
@@ -251,6 +251,13 @@ def test_weights_stay_the_integers_that_they_were(tmp_path: Path) -> None:
     assert any(isinstance(p.connection, Dense) for p in graph.projections)
     shifts = [p.neuron.shift for p in graph.populations if isinstance(p.neuron, Activation)]
     assert max(shifts) > 0
+
+
+def test_other_levels_or_weights_are_refused(tmp_path: Path) -> None:
+    path, x = quantized_network(tmp_path, "leaky_relu", activation_type=QuantType.QUInt8)
+    for options in ({"levels": 15}, {"weights": 4}, {"levels": {"x": 15}}):
+        with pytest.raises(UsageError, match="quantized before"):
+            convert_onnx(path, Calibration(x), **options)
 
 
 def multiples(first: Array, second: Array) -> bool:
