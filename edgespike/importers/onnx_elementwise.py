@@ -30,7 +30,8 @@ from edgespike.importers.network import (
     Probe,
     Scale,
 )
-from edgespike.importers.onnx_views import Builder, Node, Pending, Refused, View, one_to_one
+from edgespike.importers.onnx_parts import gathered, in_layer_order
+from edgespike.importers.onnx_views import Builder, Node, Pending, Refused, View, one_to_one, spread
 
 # ---- linear ------------------------------------------------------------------
 
@@ -65,7 +66,7 @@ def affine(net: Builder, node: Node, view: View, multiply: Float, add: Float) ->
         if (by_neuron == by_neuron[:1, :1]).all():
             links = tuple(Link(link.source, scaled(link.map, by_neuron[0, 0])) for link in layer.links)
             bias = layer.bias * by_neuron + addend[0].ravel()[order].reshape(layer.shape)
-            net.layers[view.layer] = replace(layer, links=links, bias=bias, probe=Probe(node.output, order))
+            net.change(view.layer, replace(layer, links=links, bias=bias, probe=Probe(node.output, order)))
             return view
     if view.multiply is not None and view.add is not None:
         factor, addend = view.multiply * factor, view.add * factor + addend
@@ -137,13 +138,6 @@ def multiply(net: Builder, node: Node) -> View:
     return affine(net, node, first, 1.0 / constant, np.zeros(1))
 
 
-def spread(view: View) -> tuple[Float, Float]:
-    """Pending factor and addend as arrays."""
-    if view.multiply is None or view.add is None:
-        return np.ones(view.index.shape), np.zeros(view.index.shape)
-    return view.multiply, view.add
-
-
 def residual(net: Builder, node: Node, views: list[View]) -> View:
     """The sum of two branches: one layer with the links of both."""
     if views[0].index.shape != views[1].index.shape:
@@ -153,6 +147,10 @@ def residual(net: Builder, node: Node, views: list[View]) -> View:
     if views[0].layer == 0:
         views.reverse()  # the input takes its layout from the other branch
     shape, rows = net.whole(views[0])
+    laid_out = views[1].layer > 0 or net.input_map is not None
+    if laid_out and rows.ndim > 1 and not np.array_equal(net.whole(views[1])[1], rows):
+        views = [view if in_layer_order(net, view) else gathered(net, view) for view in views]
+        shape, rows = net.whole(views[0])
     net.require(views[1], rows, shape)
     links: list[Link] = []
     bias = np.zeros(shape)
@@ -201,7 +199,7 @@ def clip(net: Builder, node: Node) -> View:
         assert result.function is not None
         return replace(result, function=replace(result.function, clip=(view, minimum, maximum)))
     minimum, maximum = max(minimum, layer.minimum), min(maximum, layer.maximum)
-    net.layers[view.layer] = replace(layer, minimum=minimum, maximum=maximum)
+    net.change(view.layer, replace(layer, minimum=minimum, maximum=maximum))
     return view
 
 

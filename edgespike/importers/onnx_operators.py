@@ -22,15 +22,19 @@ from edgespike.importers.network import (
 )
 from edgespike.importers.onnx_elementwise import add, batch_normalization, clip, function, multiply, same
 from edgespike.importers.onnx_parts import (
+    by_layer_channel,
     channels_of,
     concat,
     gathered,
+    in_layer_order,
     is_whole,
     pad,
     part_of,
     pieces,
+    space_of,
     split,
     spread_weight,
+    taken,
 )
 from edgespike.importers.onnx_quantized import (
     dequantize_linear,
@@ -109,24 +113,36 @@ def pointwise(net: Builder, node: Node, view: View, weight: Float, bias: Float) 
 def convolution(net: Builder, node: Node) -> View:
     """Conv along one or two axes."""
     view = net.view(node)
-    if view.index.ndim not in (3, 4):
-        raise Refused(f"its input has shape {view.index.shape}; one or two axes of space are supported")
-    channels, *space = view.index.shape[1:]
-    height, width = (1, *space)[-2:]
+    height, width = space_of(view)
+    channels = view.index.shape[1]
     weight = net.weight(node, 1)
     window = Window.of(node, view, weight.shape[2:])
     if min(window.padding + window.end) < 0:
         raise Refused("negative padding")
     groups, targets = int(node.attributes.get("group", 1)), len(weight)
-    if groups > 1 and not is_whole(net, view):
-        view = gathered(net, view)
     if weight.shape[1] * groups != channels or targets % groups:
         raise Refused(f"{groups} groups and a weight of shape {weight.shape} do not fit {channels} channels")
     weight = weight.reshape(groups, targets // groups, channels // groups, *window.kernel)
     weight = weight.transpose(0, 2, 3, 4, 1).reshape(channels, *window.kernel, targets // groups)
     link = Convolution(weight, window.stride, window.dilation, window.padding, groups)
-    bias = np.zeros(1) if net.constant(node, 2) is None else net.weight(node, 2)
-    return convolved(net, node, view, (*window.target((height, width)), targets), link, bias)
+    bias = np.zeros(targets) if net.constant(node, 2) is None else net.weight(node, 2)
+    shape = (*window.target((height, width)), targets)
+    if groups == 1:
+        return convolved(net, node, view, shape, link, bias)
+    if groups < channels or not is_whole(net, view):
+        view = view if in_layer_order(net, view) else gathered(net, view)
+        return convolved(net, node, view, shape, link, bias)
+    return depthwise(net, node, view, shape, link, bias)
+
+
+def depthwise(net: Builder, node: Node, view: View, shape: Shape, link: Convolution, bias: Float) -> View:
+    """A group for each channel: they may lie in another order than in their layer, and stay in that."""
+    plain, order = by_layer_channel(net, view)
+    source = np.argsort(order)
+    bias = bias.reshape(len(order), -1)[source].ravel()
+    result = convolved(net, node, plain, shape, replace(link, weight=link.weight[source]), bias)
+    each = shape[2] // len(order)
+    return reordered(net, node, result, (order[:, None] * each + np.arange(each)).ravel())
 
 
 def convolved(net: Builder, node: Node, view: View, shape: Shape, link: Convolution, bias: Float) -> View:
@@ -146,8 +162,7 @@ def convolved(net: Builder, node: Node, view: View, shape: Shape, link: Convolut
             bias = bias + convolve(addend[None], own.weight, target, *geometry)[0]
             own = replace(own, weight=own.weight * factor[:, None, None, None])
         if not np.array_equal(channels, np.arange(grid[2])):
-            if own.groups > 1:
-                raise Refused("its groups read channels of several layers, or some of a layer's")
+            assert own.groups == 1, "others read whole layers, in order"
             own = replace(own, weight=spread_weight(own.weight, channels, grid[2]))
         source, top, left = net.padded.get(part.layer, (part.layer, 0, 0))
         own = replace(own, padding=(own.padding[0] + top, own.padding[1] + left))
@@ -237,7 +252,7 @@ class Window:
 def max_pool(net: Builder, node: Node) -> View:
     """MaxPool."""
     view = net.view(node)
-    height, width, _ = net.grid(view)
+    height, width = space_of(view)
     window = Window.of(node, view, node.attributes["kernel_shape"])
     if not window.counted((height, width), inside=True).all():
         raise Refused("a window lies in the padding only")
@@ -246,21 +261,23 @@ def max_pool(net: Builder, node: Node) -> View:
 
 def greatest(net: Builder, node: Node, view: View, window: Window) -> View:
     """A layer of maxima. What is pending passes through it when it keeps the order, alike for all pixels."""
-    height, width, channels = net.grid(view)
+    plain, order = by_layer_channel(net, view)
+    height, width, channels = net.grid(plain)
     factor = addend = None
-    pending = pending_grid(view, (height, width, channels))
+    pending = pending_grid(plain, (height, width, channels))
     if pending is not None and (pending[0] > 0).all() and (pending[1] == pending[1][:1, :1]).all():
         factor, addend = pending[0], pending[1][0, 0]
     elif pending is not None:
-        view = net.own_layer(view)
+        plain, order = by_layer_channel(net, net.own_layer(view))
     link = MaxPool(window.kernel, window.stride, window.padding, window.dilation)
-    return pooled(net, node, view, (*window.target((height, width)), channels), link, factor, addend)
+    shape = (*window.target((height, width)), channels)
+    return reordered(net, node, pooled(net, node, plain, shape, link, factor, addend), order)
 
 
 def average_pool(net: Builder, node: Node) -> View:
     """AveragePool, with and without padding counted."""
     view = net.view(node)
-    height, width, _ = net.grid(view)
+    height, width = space_of(view)
     window = Window.of(node, view, node.attributes["kernel_shape"])
     divisor = window.counted((height, width), inside=not node.attributes.get("count_include_pad", 0))
     if not divisor.all():
@@ -271,7 +288,7 @@ def average_pool(net: Builder, node: Node) -> View:
 def global_pool(net: Builder, node: Node) -> View:
     """GlobalAveragePool and GlobalMaxPool: over all space."""
     view = net.view(node)
-    height, width, _ = net.grid(view)
+    height, width = space_of(view)
     window = Window((height, width), (height, width))
     if node.op == "GlobalMaxPool":
         return greatest(net, node, view, window)
@@ -296,7 +313,7 @@ def reduce(net: Builder, node: Node) -> View:
     channel = 1 if 1 in kept else kept[-1]
     space = [axis for axis in range(1, dimensions) if axis != channel]
     view = view.moved(lambda array: array.transpose(0, channel, *space))
-    height, width, _ = net.grid(view)
+    height, width = space_of(view)
     down = height if dimensions == 4 and space[0] in reduced else 1
     across = width if space[-1] in reduced else 1
     window = Window((down, across), (down, across))
@@ -314,6 +331,7 @@ def reduce(net: Builder, node: Node) -> View:
 
 def averaged(net: Builder, node: Node, view: View, window: Window, divisor: Index) -> View:
     """A layer of averages; what is pending passes through it."""
+    view, order = by_layer_channel(net, view)
     shape, target = net.grid(view), (divisor.shape[0], divisor.shape[1])
     pending = pending_grid(view, shape)
     factor = addend = None
@@ -327,7 +345,14 @@ def averaged(net: Builder, node: Node, view: View, window: Window, divisor: Inde
     view = replace(view, layer=source)
     padding = (window.padding[0] + top, window.padding[1] + left)
     link = AveragePool(window.kernel, window.stride, padding, window.dilation, divisor)
-    return pooled(net, node, view, (*target, shape[2]), link, factor, addend)
+    return reordered(net, node, pooled(net, node, view, (*target, shape[2]), link, factor, addend), order)
+
+
+def reordered(net: Builder, node: Node, result: View, order: Index) -> View:
+    """What a node makes, with its channels in the order that it read them in."""
+    if np.array_equal(order, np.arange(len(order))):
+        return result
+    return net.probe_at(node.output, taken(result, order, 1))
 
 
 def pooled(

@@ -19,8 +19,7 @@ from numpy.typing import NDArray
 
 from edgespike.graph import Shape
 from edgespike.importers.network import Convolution, Dense, Link
-from edgespike.importers.onnx_elementwise import spread
-from edgespike.importers.onnx_views import Builder, Index, Node, Refused, View, channels_first
+from edgespike.importers.onnx_views import Builder, Index, Node, Refused, View, channels_first, spread
 
 Operator = Callable[[Builder, Node], Any]
 
@@ -192,11 +191,31 @@ def pieces(net: Builder, view: View, axis: int) -> list[tuple[View, slice]]:
     return found
 
 
+def space_of(view: View) -> tuple[int, int]:
+    """Height and width of a view in ONNX's order: batch, channels, one or two axes of space."""
+    if view.index.ndim not in (3, 4):
+        raise Refused(f"its input has shape {view.index.shape}; one or two axes of space are supported")
+    height, width = (1, *view.index.shape[2:])[-2:]
+    return height, width
+
+
+def by_layer_channel(net: Builder, view: View) -> tuple[View, Index]:
+    """A whole layer with its channels in their own order, and which stands at each place of the view."""
+    space_of(view)
+    _, channels = channels_of(net, view)
+    return taken(view, np.argsort(channels), 1), channels
+
+
+def in_layer_order(net: Builder, view: View) -> bool:
+    """Whether a view is of all channels of one layer, in their order."""
+    return is_whole(net, view) and bool((np.diff(by_layer_channel(net, view)[1]) > 0).all())
+
+
 def channels_of(net: Builder, view: View) -> tuple[Shape, Index]:
     """Shape of the layer of a view (batch, channels, space), and which of its channels they are."""
     layer, rows = net.layers[view.layer], net.rows(view)
     if view.layer == 0 and net.input_map is None:
-        net.grid(view)
+        net.lay_out_input(view)
     grid = net.input_map if view.layer == 0 else np.arange(layer.size).reshape(layer.shape)
     assert grid is not None
     order = np.argsort(grid.ravel())

@@ -101,6 +101,9 @@ def with_levels(net: Builder, view: View, levels: Levels) -> View:
     if view.multiply is not None or layer.levels is not None or pooled or not view.sole:
         view = net.own_layer(view)
         layer = net.layers[view.layer]
+    source = net.padded.get(view.layer, (view.layer, 0, 0))[0]
+    if source != view.layer and levels_of(net, source) != levels:
+        net.padded.pop(view.layer)  # it does more than to pad
     net.layers[view.layer] = layer.with_levels(levels) if view.layer else replace(layer, levels=levels)
     return view
 

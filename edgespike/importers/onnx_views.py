@@ -220,6 +220,11 @@ class Builder:
         self.require(view, channels_first(shape, view.index.ndim), shape)
         return shape
 
+    def lay_out_input(self, view: View) -> None:
+        """Takes the input's grid from a view of it, with the channels in the order of the user's sample."""
+        order = np.argsort(self.rows(view).reshape(view.index.shape[1], -1)[:, 0])
+        self.grid(view.moved(lambda array: array[:, order]))
+
     def whole(self, view: View) -> tuple[Shape, Index]:
         """Shape of a layer that the view holds all of, and the neuron number at each place of the tensor."""
         rows = self.rows(view)
@@ -228,7 +233,7 @@ class Builder:
         if view.layer:
             return self.layers[view.layer].shape, rows
         if self.input_map is None and rows.ndim > 1:
-            self.grid(view)
+            self.lay_out_input(view)
         elif self.input_map is None:
             self.require(view, np.arange(rows.size), (1, 1, rows.size))
         assert self.input_map is not None
@@ -255,6 +260,11 @@ class Builder:
         )
         samples = np.arange(batch).reshape(-1, *[1] * rows.ndim) * rows.size
         return View(len(self.layers) - 1, rows + samples, tensor)
+
+    def change(self, number: int, layer: Layer) -> None:
+        """Puts another layer in a layer's place. One that only padded does not do only that any more."""
+        self.layers[number] = layer
+        self.padded.pop(number, None)
 
     def own_layer(self, view: View) -> View:
         """The view as a layer of its own, one to one, with what is pending worked in."""
@@ -327,6 +337,13 @@ def one_to_one(view: View, shape: Shape, rows: Index) -> tuple[Link, Float]:
     order = np.argsort(rows.ravel())
     factor = view.multiply[0].ravel()[order].reshape(shape)
     return Link(view.layer, Scale(by_channel(factor))), view.add[0].ravel()[order].reshape(shape)
+
+
+def spread(view: View) -> tuple[Float, Float]:
+    """Pending factor and addend as arrays."""
+    if view.multiply is None or view.add is None:
+        return np.ones(view.index.shape), np.zeros(view.index.shape)
+    return view.multiply, view.add
 
 
 def by_channel(factor: Float) -> Float:

@@ -59,7 +59,11 @@ def convolution(image: Image) -> None:
 
 
 def depthwise(image: Image) -> None:
-    image.convolution(image.channels, 3, group=image.channels)
+    image.convolution(image.channels * int(image.rng.integers(1, 3)), 3, group=image.channels)
+
+
+def grouped(image: Image) -> None:
+    image.convolution(4, 3, group=2 if image.channels % 2 == 0 else 1)
 
 
 def clip(image: Image) -> None:
@@ -163,6 +167,17 @@ def parts(image: Image) -> None:
         image.net.tensor, image.channels = names[1], sizes[1]
 
 
+def permutation(image: Image) -> None:
+    """Channels in another order: shuffled between two groups, or any."""
+    constant, channels, size = image.net.constant, image.channels, image.size
+    if channels % 2 or image.rng.random() < 0.5:
+        image.net.add("Gather", constant(image.rng.permutation(channels)), axis=1)
+        return
+    image.net.add("Reshape", constant(np.array([1, 2, channels // 2, size, size])))
+    image.net.add("Transpose", perm=[0, 2, 1, 3, 4])
+    image.net.add("Reshape", constant(np.array([1, channels, size, size])))
+
+
 def moves(image: Image) -> None:
     """What costs nothing."""
     constant, area = image.net.constant, image.size * image.size
@@ -179,7 +194,18 @@ def moves(image: Image) -> None:
 PIECES: dict[str, Callable[[Image], None]] = {
     piece.__name__: piece
     for piece in (
-        *(convolution, depthwise, clip, any_function, bounded_function, by_channel, conditions, equality),
+        *(
+            convolution,
+            depthwise,
+            grouped,
+            permutation,
+            clip,
+            any_function,
+            bounded_function,
+            by_channel,
+            conditions,
+            equality,
+        ),
         *(pool, residual, concatenation, spelled_out, padding, parts, moves),
     )
 }

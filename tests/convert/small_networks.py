@@ -1065,6 +1065,76 @@ def padded_before_conv_and_pools() -> Writer:
     return flat_gemm(net, 32)
 
 
+def with_changed_padding(change: str, reader: str) -> None:
+    """Registers a network that pads with zeros, changes the result, and reads that."""
+
+    def make() -> Writer:
+        net = Writer((1, 2, 6, 5))
+        net.conv(2, 4, 3, 3)
+        net.add("Pad", net.constant(np.array([0, 0, 1, 0, 0, 0, 0, 1])))
+        if change == "BatchNormalization":
+            net.batch_norm(4)
+        elif change == "Clip":
+            net.add("Clip", net.constant(-0.3), net.constant(0.4))
+        else:
+            net.add(change)
+        if reader == "Conv":
+            net.conv(4, 3, 2, 2)
+        else:
+            net.add(reader, kernel_shape=[2, 2])
+        return flat_gemm(net, 36 if reader == "Conv" else 48)
+
+    IMPORTED[f"padding_changed_by_{change}_before_{reader}"] = make
+
+
+for change in ("Relu", "Clip", "BatchNormalization", "LeakyRelu"):
+    for reader in ("Conv", "AveragePool", "MaxPool"):
+        with_changed_padding(change, reader)
+
+
+def with_shuffle(name: str, read: Callable[[Writer], object], size: int, kind: str) -> None:
+    """Registers a network that shuffles channels between two groups, or the input's, before ``read``."""
+
+    def make() -> Writer:
+        net = Writer((1, 6, 6, 6))
+        if kind == "groups":
+            net.conv(6, 6, 3, 3, pads=[1] * 4)
+            net.add("Relu")
+        before = net.tensor
+        if kind == "groups":
+            net.add("Reshape", net.constant(np.array([1, 2, 3, 6, 6])))
+            net.add("Transpose", perm=[0, 2, 1, 3, 4])
+            net.add("Reshape", net.constant(np.array([1, 6, 6, 6])))
+        else:
+            net.add("Gather", net.constant(np.array([3, 0, 5, 1, 2, 4])), axis=1)
+        read(net) if name != "add" else net.add("Add", before)
+        net.add("Relu")
+        return flat_gemm(net, size)
+
+    NETWORKS[f"shuffled_{kind}_before_{name}"] = make
+
+
+def decreasing(net: Writer) -> None:
+    """A max pool of channels that change their order."""
+    net.add("Mul", net.constant(np.linspace(-1, 1.5, 6).reshape(6, 1, 1)))
+    net.add("MaxPool", kernel_shape=[2, 2], strides=[2, 2])
+
+
+for kind in ("groups", "input"):
+    for name, read, size in (
+        ("max_pool", lambda net: net.add("MaxPool", kernel_shape=[2, 2], strides=[2, 2]), 54),
+        ("average_pool", lambda net: net.add("AveragePool", kernel_shape=[3, 3], pads=[1] * 4), 216),
+        ("global_pool", lambda net: net.add("GlobalAveragePool"), 6),
+        ("mean", lambda net: net.add("ReduceMean", axes=[2], keepdims=0), 36),
+        ("scaled_pool", decreasing, 54),
+        ("depthwise", lambda net: net.conv(6, 6, 3, 3, group=6), 96),
+        ("depthwise_multiplier", lambda net: net.conv(6, 12, 3, 3, group=6), 192),
+        ("two_groups", lambda net: net.conv(6, 4, 3, 3, group=2), 64),
+        ("add", lambda net: None, 216),
+    ):
+        with_shuffle(name, read, size, kind)
+
+
 @network
 def padded_channels_last() -> Writer:
     net = Writer((1, 6, 5, 2), opset=18)

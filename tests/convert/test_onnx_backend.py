@@ -63,7 +63,6 @@ EXCLUDED = {  # what the error says: why
     "hold(s)? NaN or infinity": "constants that are not finite",
     "has type (bool|u?int)": "inputs that are Booleans, or integers that no image or sensor has",
     "it broadcasts": "a softmax by place, spelled out",
-    "as tensor of shape|reads .* as a tensor of shape": "a layout that is no image with channels",
     "it leaves nothing|malformed": "empty tensors",
     "opset .*; this onnx|cannot run": "an opset that onnxruntime does not have yet",
     "its addend differs": "samples are mixed",
