@@ -42,7 +42,7 @@ MNIST = {  # file: what a white pixel is to the network
     "netkit_mnist_cnn.onnx": 1.0,
     "lenet5.onnx": 1.0,
 }
-FASHION = ("average", "average_sparse", "max", "residual", "separable")
+FASHION = ("average", "average_sparse", "max", "residual", "separable", "separable_wide")
 Precision = tuple[int, int, int]  # levels, weight bits, input levels
 PRECISIONS = ((255, 8), (15, 8), (255, 4), (15, 4))  # levels, weight bits
 COLUMNS = (

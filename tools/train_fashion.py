@@ -8,7 +8,8 @@ Fashion-MNIST: H. Xiao, K. Rasul, R. Vollgraf, "Fashion-MNIST: a Novel Image Dat
 Benchmarking Machine Learning Algorithms", 2017, MIT. The last 5000 training images are kept for
 validation; test images are not looked at. Written into the folder, one for each network:
 `fashion_average.onnx` and `fashion_max.onnx` (two convolutions with pools, two dense layers),
-`fashion_residual.onnx`, `fashion_separable.onnx` (depthwise blocks). Input: pixels of 0 to 1.
+`fashion_residual.onnx`, `fashion_separable.onnx` and `fashion_separable_wide.onnx` (depthwise blocks:
+three of 16 to 64 channels, two of 24 to 128). Input: pixels of 0 to 1.
 
 `--sparse NAME` starts from one of these and makes it say less, into `fashion_NAME_sparse.onnx`:
 a few epochs with a penalty on the number of active inputs of each layer, counted by Hoyer's
@@ -70,19 +71,22 @@ def residual() -> nn.Sequential:
     return nn.Sequential(*body, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(32, 10))
 
 
-def separable() -> nn.Sequential:
-    """Depthwise convolutions, each followed by one of 1 x 1."""
-    body: list[nn.Module] = [block(1, 16, 2)]
-    for inputs, outputs, stride in ((16, 32, 1), (32, 64, 2), (64, 64, 1)):
+def separable(first: int, *blocks: tuple[int, int]) -> nn.Sequential:
+    """Depthwise convolutions, each followed by one of 1 x 1; ``blocks``: channels and stride."""
+    body: list[nn.Module] = [block(1, first, 2)]
+    inputs = first
+    for outputs, stride in blocks:
         body += [block(inputs, inputs, stride, groups=inputs), block(inputs, outputs, kernel=1)]
-    return nn.Sequential(*body, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(64, 10))
+        inputs = outputs
+    return nn.Sequential(*body, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(inputs, 10))
 
 
 NETWORKS = {
     "average": lambda: pooled(nn.AvgPool2d),
     "max": lambda: pooled(nn.MaxPool2d),
     "residual": residual,
-    "separable": separable,
+    "separable": lambda: separable(16, (32, 1), (64, 2), (64, 1)),
+    "separable_wide": lambda: separable(24, (64, 2), (128, 1)),
 }
 
 

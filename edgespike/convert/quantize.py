@@ -44,9 +44,12 @@ from edgespike.graph import (
 from edgespike.graph import MaxPool as MaxPoolNeuron
 from edgespike.importers.network import (
     AveragePool,
+    Convolution,
     Float,
     Layer,
     Levels,
+    Link,
+    Map,
     MaxPool,
     Network,
     Scale,
@@ -57,6 +60,9 @@ RANGES_APART = 8
 # By weight bits of the readers. Measured at 15 levels with 8 bits, signal to noise of the scores: 0.75 gives
 # 0.4 to 1.7 dB more than 0.5 and, within 0.5 dB, as much as 1; with 4 bits 1 costs 2.5 dB.
 CHANNEL_BALANCE = {8: 0.75, 4: 0.5}
+# Up to so many levels, rounding to them outweighs what other samples' peaks will clip: a scale of each
+# channel's own before depthwise convolutions gives 0.6 dB at 15 levels (4 bits: 1.2), at 255 it costs 1 to 2.
+FEW_LEVELS = 15
 EXACT_LEVELS = 512  # of a source, that a function's table has an entry for each of
 STEP_LIMIT = 1 << 15  # a finer accumulator than this part of a level gains nothing
 ACCUMULATOR_LIMIT = 1 << 28  # of weights and of the bias; correction and rounding stay within 32 bits
@@ -271,7 +277,7 @@ class Quantizer:
     ) -> tuple[Population, list[Connection], Float]:
         """Dense, convolution and one-to-one links into one population."""
         if layer.function is not None and self.reads_levels(layer):
-            return self.function_of_levels(layer, statistics, number)
+            return self.function_of_levels(layer, number)
         if layer.levels is not None and layer.function is None:
             return self.given(layer, layer.levels, number)
         bits = self.precision.weights[number]
@@ -288,14 +294,14 @@ class Quantizer:
             neuron = Accumulator()
         elif layer.function is not None:
             balance = self.balance(number) if is_scalable(layer) else 0.0
-            scale, low, high = self.function_levels(layer, statistics, number, balance)
+            scale, low, high = self.function_levels(layer, number, balance)
             grid = level_table(layer, statistics.before, scale, low, high, least)
             step = whole_steps(grid.distance, least, bits)
             unit = grid.distance / step
             neuron = Activation(step, low, high, 0, grid.table)
         else:
             balance = self.balance(number)
-            scale, low, high = level_scale(statistics.values, self.precision.levels[number], balance)
+            scale, low, high = level_scale(self.seen_values(number), self.precision.levels[number], balance)
             scale = np.maximum(scale, least if balance else least.max())
             step = whole_steps(scale, least, bits)
             unit = scale / step
@@ -346,15 +352,13 @@ class Quantizer:
         low, high = level_range(self.populations[link.source])
         return high - low < EXACT_LEVELS
 
-    def function_of_levels(
-        self, layer: Layer, statistics: Statistics, number: int
-    ) -> tuple[Population, list[Connection], Float]:
+    def function_of_levels(self, layer: Layer, number: int) -> tuple[Population, list[Connection], Float]:
         """A population that looks up the level of another: nothing is rounded before the function."""
         (link,) = layer.links
         source = level_range(self.populations[link.source])
         (trained,) = self.trained_weights(layer)
         real = np.arange(source[0], source[1] + 1)[:, None] * trained.weight + layer.bias[0, 0]
-        scale, low, high = self.function_levels(layer, statistics, number, self.balance(number))
+        scale, low, high = self.function_levels(layer, number, self.balance(number))
         table = table_of_levels(layer, real, source, scale, low, high)
         ones = np.ones(layer.shape[2])
         zero = np.zeros(layer.shape, np.int32)
@@ -365,13 +369,23 @@ class Quantizer:
             scale,
         )
 
-    def function_levels(
-        self, layer: Layer, statistics: Statistics, number: int, balance: float
-    ) -> tuple[Float, int, int]:
+    def function_levels(self, layer: Layer, number: int, balance: float) -> tuple[Float, int, int]:
         """Real value of a level by channel, least and greatest level: given, or chosen on the samples."""
         if layer.levels is not None:
             return np.full(layer.shape[2], layer.levels.scale), *level_limits(layer)
-        return level_scale(statistics.values, self.precision.levels[number], balance)
+        return level_scale(self.seen_values(number), self.precision.levels[number], balance)
+
+    def seen_values(self, number: int) -> NDArray[np.float32]:
+        """What a layer's scale is chosen on: its values, or those that max pools leave of them."""
+        readers = self.readers(number)
+        if readers and all(isinstance(link.map, MaxPool) for _, link in readers):
+            return np.concatenate([self.seen_values(reader) for reader, _ in readers])
+        return self.statistics[number - 1].values
+
+    def readers(self, number: int) -> list[tuple[int, Link]]:
+        """The links that read a layer, and the numbers of the layers that they lead to."""
+        layers = enumerate(self.network.layers)
+        return [(reader, link) for reader, layer in layers for link in layer.links if link.source == number]
 
     def trained_weights(self, layer: Layer) -> list[LinkWeights]:
         """The weights of all links as they are in the file."""
@@ -381,9 +395,21 @@ class Quantizer:
         """How far a layer's channels may have scales of their own."""
         if number in self.scored():
             return 0.0
-        pairs = zip(self.network.layers, self.precision.weights, strict=True)
-        bits = min(bits for layer, bits in pairs if any(link.source == number for link in layer.links))
-        return CHANNEL_BALANCE[bits]
+        weighted = self.weighted_readers(number)
+        few = self.precision.levels[number] <= FEW_LEVELS
+        if few and all(reads_one_channel(link) for link, _ in weighted):
+            return 1.0  # weights that read one channel are as fine whatever its scale
+        return CHANNEL_BALANCE[min(bits for _, bits in weighted)]
+
+    def weighted_readers(self, number: int) -> list[tuple[Map, int]]:
+        """The maps with weights that read a layer, directly or through pools, and the bits of the weights."""
+        found: list[tuple[Map, int]] = []
+        for reader, link in self.readers(number):
+            if isinstance(link.map, MaxPool | AveragePool):
+                found += self.weighted_readers(reader)
+            else:
+                found.append((link.map, self.precision.weights[reader]))
+        return found
 
     def scored(self) -> set[int]:
         """Layers whose levels are scores, directly or through pools, so that their channels share a scale."""
@@ -398,6 +424,11 @@ class Quantizer:
         """By target channel, the smallest unit that keeps integer weights and accumulators within range."""
         most = max(map(abs, level_range(self.populations[weights.link.source])))
         return np.maximum(weights.least_unit(bits), weights.total() * most / ACCUMULATOR_LIMIT)
+
+
+def reads_one_channel(link: Map) -> bool:
+    """Whether every target of a map reads one channel of its source: one to one, or depthwise."""
+    return isinstance(link, Scale) or (isinstance(link, Convolution) and link.groups == len(link.weight))
 
 
 def whole_steps(distance: Float, least: Float, bits: int) -> NDArray[np.int32]:

@@ -43,7 +43,8 @@ def drop(name: str, data: Path, levels: int, weights: int) -> tuple[float, Repor
         ("residual", 15, 8, 0.004),
         ("average", 15, 4, 0.012),
         ("separable", 255, 8, 0.002),
-        ("separable", 255, 4, 0.012),
+        ("separable", 15, 4, 0.012),
+        ("separable_wide", 15, 8, 0.004),
     ],
 )
 def test_accuracy(name: str, levels: int, weights: int, most: float, data_folder: Path) -> None:

@@ -56,6 +56,52 @@ def input_levels(graph: Graph, count: int, seed: int = 5) -> NDArray[np.int32]:
 # ---- scales ------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("pool", [True, False])
+def test_levels_fit_what_max_pools_leave(pool: bool, tmp_path: Path) -> None:
+    """One in sixteen values is large: what is small matters only where no pool drops it."""
+    net = Writer((1, 1, 8, 8))
+    net.add("Conv", net.constant(np.ones((1, 1, 1, 1))))
+    net.add("Relu")
+    if pool:
+        net.add("MaxPool", kernel_shape=[4, 4], strides=[4, 4])
+    net.add("Flatten")
+    net.gemm(4 if pool else 64, 3)
+    onnx.save(net.model(), tmp_path / "network.onnx")
+    random = np.random.default_rng(3)
+    x = random.uniform(0, 0.4, (80, 1, 8, 8))
+    x[:, :, ::4, ::4] = random.uniform(1, 5, (80, 1, 2, 2))
+    graph, _ = convert_onnx(tmp_path / "network.onnx", Calibration(x.astype(np.float32)), levels=3)
+    session = InferenceSession(graph)
+    inputs = np.stack([session.quantize(sample.astype(np.float32)) for sample in x]).reshape(80, 8, 8, 1)
+    levels = settle(graph, inputs)[1]
+    peaks = x.transpose(0, 2, 3, 1)[:, ::4, ::4]
+    seen = peaks if pool else x.transpose(0, 2, 3, 1)
+    scale, low, high = level_scale(seen.reshape(-1, 1), 3, 1.0)
+    expected = np.clip(np.rint(x.transpose(0, 2, 3, 1) / scale), low, high)
+    assert (levels == expected).mean() > 0.95
+
+
+@pytest.mark.parametrize(("levels", "least", "most"), [(15, 45, 60), (255, 15, 30)])
+def test_few_levels_before_a_depthwise_convolution_are_each_channels_own(
+    levels: int, least: float, most: float, tmp_path: Path
+) -> None:
+    net = Writer((1, 2, 6, 6))
+    net.add("Conv", net.constant(np.array([1.0, 0, 0, 50.0]).reshape(2, 2, 1, 1)))
+    net.add("Relu")
+    net.conv(2, 2, 3, 3, group=2, bias=False)
+    net.add("Relu")
+    net.add("Flatten")
+    net.gemm(32, 3)
+    graph, x = converted(net, tmp_path, levels)
+    session = InferenceSession(graph)
+    inputs = np.stack([session.quantize(sample) for sample in x]).reshape(len(x), 6, 6, 2)
+    states = settle(graph, inputs)[1]
+    real = np.maximum(x.transpose(0, 2, 3, 1), 0) * [1.0, 50.0]
+    inner = (states > 0) & (states < levels)
+    sizes = [np.median((real / np.maximum(states, 1))[..., c][inner[..., c]]) for c in (0, 1)]
+    assert least < sizes[1] / sizes[0] < most  # their values differ by 50
+
+
 def test_scales_are_exact_where_weights_are_whole(tmp_path: Path) -> None:
     """Identity weights and inputs on the level grid: a scale that was rounded would show."""
     net = Writer((1, 4))
