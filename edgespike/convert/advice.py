@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from edgespike.convert.dense import level_range
+from edgespike.convert.precision import MOST_LEVELS
 from edgespike.convert.report import Diagnosis, LayerDiagnosis, LayerReport, Report, short_name
 from edgespike.graph import Activation, Graph, LevelInput, MaxPool
 
@@ -82,9 +83,9 @@ def reason(layer: LayerDiagnosis, cost: LayerReport, levels: int) -> str:
             f"{layer.clipped:.1%} of its values lie beyond its last level. More or other calibration "
             "samples, that show them, or more levels there"
         )
-    if weights_are_fine and cost.kind == "LevelInput":
+    if weights_are_fine and cost.kind == "LevelInput" and levels == MOST_LEVELS:
         return f"the input has {levels} levels. Clip its outliers, or bring its channels to one size"
-    if weights_are_fine and levels < 255:
+    if weights_are_fine and levels < MOST_LEVELS:
         return f"it has {levels} levels. Try more levels there, up to 255 (--levels LAYER=255)"
     if weights_are_fine:
         return (

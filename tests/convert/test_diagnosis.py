@@ -152,6 +152,12 @@ def test_too_few_levels_are_named(tmp_path: Path) -> None:
     assert "it has 2 levels. Try more levels there" in report.diagnosis.advice[0]
 
 
+def test_too_few_levels_of_the_input_are_named(tmp_path: Path) -> None:
+    _, report, _ = converted(three_layers(), tmp_path, levels={"x": 3})
+    assert report.diagnosis is not None
+    assert "most in x: it has 3 levels. Try more levels there" in report.diagnosis.advice[0]
+
+
 def test_nothing_is_advised_where_nothing_was_lost(tmp_path: Path) -> None:
     """Of samples that the network is sure of."""
     net = three_layers()
