@@ -8,6 +8,7 @@ and laid out (height, width, channels): neuron ``(y, x, c)`` has index
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Any, ClassVar
@@ -201,7 +202,7 @@ class Population:
     None for inputs and max pools. ``initial_level``: int32 array of ``shape`` for kinds
     with levels, None otherwise (an event-counting input starts from no events, so its
     initial level is the table's first column).
-    ``accumulator_bits`` is 16 or 32, as the bound proof allows; 0 where there is none.
+    ``accumulator_bits`` is 16 or 32, as `narrowest_accumulator` says; 0 where there is none.
     """
 
     name: str
@@ -277,6 +278,26 @@ class MaxPoolWindow:
 
 
 Connection = Dense | Convolution | SumPool | OneToOne | MaxPoolWindow
+
+
+def narrowest_accumulator(bound: int, channels: int, connections: Iterable[Connection]) -> int:
+    """The bits of an activation's accumulators: 16 where they can be, else 32.
+
+    Two of 16 bits share a word, with which one multiplication adds to both (docs/format.md). So
+    channels must be even in number, and 8-bit weights at least -127.
+
+    Args:
+        bound: greatest absolute value that an accumulator must hold.
+        connections: all that end in the population.
+    """
+    weights = [c for c in connections if isinstance(c, Dense | Convolution)]
+    fits = bound < 1 << 15 and channels % 2 == 0
+    for connection in weights:
+        if connection.weight_bits == 4:
+            fits = fits and connection.weight.shape[-1] % 2 == 0
+        else:
+            fits = fits and int(connection.weight.min(initial=0)) >= -127
+    return 16 if fits else 32
 
 
 @dataclass(frozen=True)

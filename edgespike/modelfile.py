@@ -52,7 +52,7 @@ __all__ = ["alike", "decode_model", "encode_model", "read_model", "write_model"]
 Values = NDArray[np.int32]
 
 MAGIC = b"\x89ESG\r\n\x1a\n"
-VERSION = (1, 0)
+VERSION = (2, 0)
 SECTIONS = ("POPS", "PROJ", "PARM", "WGTS", "INIT", "INPT", "META", "TEST")
 HEADER = struct.Struct("<8sHHIIHHHHII12x32s")
 SECTION = struct.Struct("<4sIII")
@@ -144,7 +144,10 @@ def encode_model(graph: Graph) -> bytes:
     populations = b"".join(
         _encode_population(graph, number, parameters, initial) for number in range(len(graph.populations))
     )
-    projections = b"".join(_encode_projection(projection, weights) for projection in graph.projections)
+    projections = b"".join(
+        _encode_projection(projection, graph.populations[projection.target], weights)
+        for projection in graph.projections
+    )
     bodies = (
         populations,
         projections,
@@ -300,19 +303,39 @@ def _encode_initial(population: Population, counts: EventCounts | None, low: int
     part += rows.classes.astype("<u2").tobytes() + columns.classes.astype("<u2").tobytes()
     if accumulators is not None:
         part += bytes(-len(part) % 16)
-        part += accumulators[pick].astype(f"<i{population.accumulator_bits // 8}").tobytes()
+        part += _encode_accumulators(accumulators[pick], population.accumulator_bits)
     if levels is not None:
         part += bytes(-len(part) % 16)
         part += (levels[pick] - low).astype(f"<u{level_bytes(population, counts)}").tobytes()
     return initial.add(bytes(part))
 
 
-def _encode_projection(projection: Projection, weights: _Blob) -> bytes:
+def _encode_accumulators(values: NDArray[np.int32], bits: int) -> bytes:
+    """Those of 16 bits two in a word: low + 65536 * high."""
+    if bits == 16:
+        pairs = values.reshape(-1, 2).astype(np.int64)
+        values = pairs[:, 0] + (pairs[:, 1] << 16)
+    return values.astype("<u4" if bits == 16 else "<i4").tobytes()
+
+
+def _decode_accumulators(data: bytes, count: int, offset: int, bits: int) -> NDArray[np.int32]:
+    if bits == 32:
+        return np.frombuffer(data, "<i4", count, offset).astype(np.int32)
+    words = np.frombuffer(data, "<u4", count // 2, offset)
+    pairs = np.stack([words & 0xFFFF, (words + np.uint32(0x8000)) >> 16], axis=1)
+    return pairs.reshape(-1).astype(np.uint16).view(np.int16).astype(np.int32)
+
+
+def _encode_projection(projection: Projection, target: Population, weights: _Blob) -> bytes:
     connection = projection.connection
     bits = offset = stride = 0
     if isinstance(connection, Dense | Convolution | OneToOne):
         bits = connection.weight_bits
-        stride, data = _encode_weights(connection.weight.reshape(-1, connection.weight.shape[-1]), bits)
+        vectors = connection.weight
+        if isinstance(connection, Convolution):
+            vectors = vectors[:, :, ::-1]
+        vectors = vectors.reshape(-1, vectors.shape[-1])
+        stride, data = _encode_weights(vectors, bits, _is_paired(target, vectors.shape[1]))
         offset = weights.add(data)
     kernel = stride_yx = dilation = padding = (0, 0)
     groups = 0
@@ -340,32 +363,56 @@ def _encode_projection(projection: Projection, weights: _Blob) -> bytes:
     )
 
 
-def _encode_weights(vectors: NDArray[Any], bits: int) -> tuple[int, bytes]:
+def _is_paired(target: Population, length: int) -> bool:
+    """Whether weight vectors of this length are in the order for two accumulators in a word."""
+    return target.accumulator_bits == 16 and length % 2 == 0
+
+
+def _encode_weights(vectors: NDArray[Any], bits: int, paired: bool) -> tuple[int, bytes]:
     """The weight stride and the bytes of weight vectors (vectors, length)."""
     count, length = vectors.shape
-    if bits == 4:  # byte j: weight j below, weight j + half above
+    if bits == 4:  # paired: byte j has weights 2 j and 2 j + 1, else j and j + half
         half = (length + 1) // 2
-        nibbles = np.zeros((count, 2, half), np.uint8)
-        nibbles.reshape(count, -1)[:, :length] = vectors & 15
-        return 2 * half, (nibbles[:, 0] | nibbles[:, 1] << 4).tobytes()
+        nibbles = np.zeros((count, 2 * half), np.uint8)
+        nibbles[:, :length] = vectors & 15
+        low, high = (nibbles[:, 0::2], nibbles[:, 1::2]) if paired else (nibbles[:, :half], nibbles[:, half:])
+        return 2 * half, (low | high << 4).tobytes()
     stride = (length + 3) // 4 * 4
     padded = np.zeros((count, stride), f"<i{bits // 8}")
     padded[:, :length] = vectors
+    if bits == 8 and paired:
+        low, high = padded[:, 0::2], padded[:, 1::2]
+        if (high == -128).any():
+            raise ModelError(
+                "a weight of -128 goes into 16-bit accumulators", "make them 32-bit", "model-weight"
+            )
+        padded = np.stack([low, high - (low < 0)], axis=1, dtype=np.int8, casting="unsafe")
+        padded = padded.reshape(count, 2, -1, 2).transpose(0, 2, 1, 3)
     return stride, padded.tobytes()
 
 
 def _decode_weights(
-    data: bytes, offset: int, count: int, stride: int, length: int, bits: int
+    data: bytes, offset: int, count: int, stride: int, length: int, bits: int, paired: bool
 ) -> NDArray[Any]:
     """Weight vectors (vectors, length) of 4 and 8 bits as int8, of 16 as int16."""
     dtype, stored, step = f"<i{bits // 8}", length, stride
     if bits == 4:
         dtype, stored, step = "<i1", (length + 1) // 2, stride // 2
+    if bits == 8:
+        stored = (length + 3) // 4 * 4
     flat = np.frombuffer(data, dtype, (count - 1) * step + stored, offset)
     vectors = np.lib.stride_tricks.sliding_window_view(flat, stored)[::step]
     if bits == 4:
-        return np.concatenate([vectors << 4 >> 4, vectors >> 4], axis=1)[:, :length]
-    return vectors.copy()
+        low, high = vectors << 4 >> 4, vectors >> 4
+        both = np.stack([low, high], axis=2) if paired else np.stack([low, high], axis=1)
+        return both.reshape(count, -1)[:, :length]
+    if bits == 8 and paired:
+        low, high = vectors.reshape(count, -1, 2, 2).transpose(2, 0, 1, 3)
+        if ((low < 0) & (high == 127)).any():
+            raise ModelError("a weight is 128", "convert the network again", "model-weight")
+        both = np.stack([low, high + (low < 0)], axis=3).astype(np.int8)
+        return both.reshape(count, -1)[:, :length]
+    return vectors[:, :length].copy()
 
 
 def _encode_input(graph: Graph) -> bytes:
@@ -508,16 +555,16 @@ def _decode_initial(
     pick = np.ix_(classes[:height], classes[height:])
     table = (int(rows), int(columns), channels)
     position = align(4 + 2 * (height + width))
-    values: list[NDArray[np.int32] | None] = [None, None]
-    for number, dtype in enumerate((f"<i{accumulator_bytes}", f"<u{bytes_of_level}")):
-        if dtype[2] == "0":
-            continue
-        part = np.frombuffer(data, dtype, table[0] * table[1] * channels, offset + position)
-        values[number] = part.astype(np.int32).reshape(table)[pick]
-        position = align(position + part.nbytes)
-    if values[1] is not None:
-        values[1] = values[1] + np.int32(low)
-    return values[0], values[1]
+    count = table[0] * table[1] * channels
+    accumulators = levels = None
+    if accumulator_bytes:
+        part = _decode_accumulators(data, count, offset + position, 8 * accumulator_bytes)
+        accumulators = part.reshape(table)[pick]
+        position = align(position + count * accumulator_bytes)
+    if bytes_of_level:
+        stored = np.frombuffer(data, f"<u{bytes_of_level}", count, offset + position)
+        levels = stored.astype(np.int32).reshape(table)[pick] + np.int32(low)
+    return accumulators, levels
 
 
 def _decode_projection(
@@ -529,7 +576,8 @@ def _decode_projection(
     dilation, padding = (dilation_y, dilation_x), (top, left)
 
     def vectors(count: int, length: int) -> NDArray[Any]:
-        return _decode_weights(weights, offset, count, vector_stride, length, bits)
+        paired = _is_paired(post, length)
+        return _decode_weights(weights, offset, count, vector_stride, length, bits, paired)
 
     pre, post = populations[source], populations[target]
     connection: Connection
@@ -539,7 +587,8 @@ def _decode_projection(
         length = post.shape[2] // groups
         taps = vectors(pre.shape[2] * kernel_y * kernel_x, length)
         shape = (pre.shape[2], kernel_y, kernel_x, length)
-        connection = Convolution(taps.reshape(shape), stride, dilation, padding, groups, bits)
+        weight = taps.reshape(shape)[:, :, ::-1].copy()
+        connection = Convolution(weight, stride, dilation, padding, groups, bits)
     elif kind == 2:
         connection = SumPool(kernel, stride, padding, dilation)
     elif kind == 3:

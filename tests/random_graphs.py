@@ -46,6 +46,7 @@ from edgespike.graph import (
     SpikeInput,
     SumPool,
     SynapticCurrent,
+    narrowest_accumulator,
 )
 from edgespike.reference import level, maximum, project
 
@@ -277,10 +278,6 @@ def at_rest(rng: Generator, neuron: IntegrateAndFire, shape: Shape) -> NDArray[n
     return np.asarray(values, np.int32)
 
 
-def accumulator_bits(bound: int) -> int:
-    return 16 if bound < 1 << 15 else 32
-
-
 def sends_spikes(population: Population) -> bool:
     return isinstance(population.neuron, IntegrateAndFire | SpikeInput)
 
@@ -333,7 +330,9 @@ def with_table(rng: Generator, neuron: Activation, channels: int, most: int) -> 
     return replace(neuron, table=LevelTable(first, levels))
 
 
-def random_activation(rng: Generator, shape: Shape, sums: NDArray[np.int64], bound: int) -> Population:
+def random_activation(
+    rng: Generator, shape: Shape, sums: NDArray[np.int64], bound: int, connections: list[Connection]
+) -> Population:
     """An activation population at rest, with a bias."""
     bias = rng.integers(-bound // 4 - 1, bound // 4 + 1, shape[2])
     step = parameter(rng, parameter_length(rng, shape), 1, max(1, choose(rng, bound // 500, bound // 20, 3)))
@@ -341,7 +340,7 @@ def random_activation(rng: Generator, shape: Shape, sums: NDArray[np.int64], bou
     most = bound + int(np.abs(bias).max())
     neuron = with_table(rng, Activation(step, low, high, random_level_shift(rng, most)), shape[2], most)
     levels = level(neuron, sums + bias).astype(np.int32)
-    bits = accumulator_bits(most + int(step.max()))
+    bits = narrowest_accumulator(most + int(step.max()), shape[2], connections)
     return Population("", shape, neuron, (sums + bias).astype(np.int32), levels, bits)
 
 
@@ -368,7 +367,9 @@ def random_population(
         if number == len(plan.shapes) - 1:
             neuron = as_output(rng, neuron)
         return Population("", shape, neuron, at_rest(rng, neuron, shape), None, 32)
-    population = random_activation(rng, shape, summed(incoming, populations, shape), bound)
+    population = random_activation(
+        rng, shape, summed(incoming, populations, shape), bound, [p.connection for p in incoming]
+    )
     if number == len(plan.shapes) - 1 and chance(rng, 0.6):
         return replace(population, neuron=Accumulator(), initial_level=None)
     return population

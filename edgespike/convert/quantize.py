@@ -40,6 +40,7 @@ from edgespike.graph import (
     Population,
     Projection,
     SumPool,
+    narrowest_accumulator,
 )
 from edgespike.graph import MaxPool as MaxPoolNeuron
 from edgespike.importers.network import (
@@ -189,7 +190,9 @@ class Quantizer:
         if population.initial is not None:
             worst = worst_accumulator(population, incoming)
             assert worst < 1 << 31, "least_unit keeps accumulators far below this"
-            population = replace(population, accumulator_bits=16 if worst < 1 << 15 else 32)
+            population = replace(
+                population, accumulator_bits=narrowest_accumulator(worst, layer.shape[2], connections)
+            )
         self.populations.append(population)
         self.projections += projections
         self.scales.append(scale)

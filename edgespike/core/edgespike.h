@@ -36,7 +36,7 @@ extern "C" {
 #define ES_VERSION_MINOR 1
 #define ES_VERSION_PATCH 0
 
-#define ES_FORMAT_MAJOR 1
+#define ES_FORMAT_MAJOR 2
 #define ES_FORMAT_MINOR 0
 
 /* What a build for one model may leave out: set to 0 (docs/c-api.md). A model that

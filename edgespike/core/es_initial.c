@@ -20,17 +20,21 @@ es_initial es_initial_of(const es_model *model, const es_population *population)
     return initial;
 }
 
+/* Rows that are alike are copied from the one above: few different ones are put together. */
 static void spread(const es_population *population, const es_initial *initial, uint32_t offset,
                    uint32_t value_bytes, uint8_t *buffer)
 {
     const uint8_t *values = initial->table + offset;
-    uint32_t pixel_bytes = population->channels * value_bytes;
+    uint32_t pixel_bytes = population->channels * value_bytes, row_bytes = population->width * pixel_bytes;
 
-    for (uint32_t y = 0; y < population->height; y++) {
+    for (uint32_t y = 0; y < population->height; y++, buffer += row_bytes) {
+        if (y > 0 && initial->rows[y] == initial->rows[y - 1]) {
+            es_copy(buffer, buffer - row_bytes, row_bytes);
+            continue;
+        }
         for (uint32_t x = 0; x < population->width; x++) {
             uint32_t index = es_initial_index(initial, y, x, population->channels);
-            memcpy(buffer, values + index * value_bytes, pixel_bytes);
-            buffer += pixel_bytes;
+            es_copy(buffer + x * pixel_bytes, values + index * value_bytes, pixel_bytes);
         }
     }
 }

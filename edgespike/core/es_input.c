@@ -44,10 +44,10 @@ static uint32_t neuron_of(const es_net *net, const es_event *event)
 
 bool es_input_contains(const es_model *model, const es_event *event)
 {
-    uint32_t shape[3];
+    const es_population *input = &model->populations[0];
 
-    es_input_shape(model, shape);
-    return event->y < shape[0] && event->x < shape[1] && event->channel < shape[2];
+    return event->y < input->height && event->x < input->width &&
+           event->channel < (model->input->counts_events ? 2u : input->channels);
 }
 
 static uint32_t magnitude(int32_t value)

@@ -242,10 +242,15 @@ static inline uint32_t es_stored_level(const uint8_t *levels, uint32_t bytes, ui
     return bytes == 1 ? levels[index] : ((const uint16_t *)(const void *)levels)[index];
 }
 
+/* Accumulators of 2 bytes lie two in a word, low + 65536 * high modulo 2^32: where the low one is
+ * negative, the upper half holds one less than the high one. */
 static inline int32_t es_accumulator(const uint8_t *accumulators, uint32_t bytes, uint32_t index)
 {
-    return bytes == 2 ? ((const int16_t *)(const void *)accumulators)[index]
-                      : ((const int32_t *)(const void *)accumulators)[index];
+    const uint32_t *words = (const uint32_t *)(const void *)accumulators;
+
+    if (bytes != 2)
+        return (int32_t)words[index];
+    return index % 2 == 0 ? (int16_t)words[index / 2] : (int16_t)((words[index / 2] + 0x8000u) >> 16);
 }
 
 /* Whether windows may be decided before they end. */
@@ -382,21 +387,24 @@ typedef struct es_term {
     uint32_t value;
 } es_term;
 
-/* accumulators[0 .. length - 1] += the sum of the terms, modulo 2^32 or 2^16. Values
- * of the first two are 16-bit numbers with a sign. */
+/* accumulators[0 .. length - 1] += the sum of the terms, modulo 2^32 or, of two accumulators in a
+ * word, modulo 2^32 together; their length is even. Values of the first are 16-bit numbers with a sign. */
 ES_PRIVATE void es_add_vectors_32(uint32_t *accumulators, const int8_t *weights, const es_term *terms,
                                   uint32_t term_count, uint32_t length);
-ES_PRIVATE void es_add_vectors_16(uint16_t *accumulators, const int8_t *weights, const es_term *terms,
+ES_PRIVATE void es_add_vectors_16(uint32_t *accumulators, const int8_t *weights, const es_term *terms,
                                   uint32_t term_count, uint32_t length);
 ES_PRIVATE void es_add_wide_vectors_32(uint32_t *restrict accumulators, const int8_t *restrict weights,
                                        const es_term *restrict terms, uint32_t term_count, uint32_t length);
 
-/* The same with weights of 4 bits and any values: byte i of a vector holds weight i below and
- * weight i + half above, where half is (length + 1) / 2. */
-ES_PRIVATE void es_add_halves_32(uint32_t *accumulators, const int8_t *weights, const es_term *terms,
-                                 uint32_t term_count, uint32_t length);
-ES_PRIVATE void es_add_halves_16(uint16_t *accumulators, const int8_t *weights, const es_term *terms,
-                                 uint32_t term_count, uint32_t length);
+/* The same with weights of 4 bits and any values. Byte i of a vector holds weight i below and weight
+ * i + half above, where half is (length + 1) / 2; for accumulators of 2 bytes weights 2 i and 2 i + 1. */
+ES_PRIVATE void es_add_halves_32(uint32_t *restrict accumulators, const int8_t *restrict weights,
+                                 const es_term *restrict terms, uint32_t term_count, uint32_t length);
+ES_PRIVATE void es_add_halves_16(uint32_t *restrict accumulators, const int8_t *restrict weights,
+                                 const es_term *restrict terms, uint32_t term_count, uint32_t length);
+
+/* As memcpy, which is slow in small C libraries. */
+ES_PRIVATE void es_copy(uint8_t *restrict to, const uint8_t *restrict from, uint32_t bytes);
 
 /* maxima[i] = max(maxima[i], values[i]). */
 ES_PRIVATE void es_maximum_8(uint16_t *restrict maxima, const uint8_t *restrict values, uint32_t count);

@@ -145,7 +145,7 @@ static bool accumulator_bytes_are_valid(const es_population *population)
     switch (population->kind) {
     case ES_ACTIVATION:
     case ES_ACCUMULATOR:
-        return bytes == 2 || bytes == 4;
+        return bytes == 4 || (bytes == 2 && population->channels % 2 == 0);
     case ES_INTEGRATE_AND_FIRE:
         return bytes == 4;
     default:
@@ -390,9 +390,13 @@ static bool weights_are_valid(es_span weights, const es_projection *projection, 
         return false;
     if (stride % (halves ? 2 : 4) != 0)
         return false;
+    if (halves && target->accumulator_bytes == 2 && length % 2 != 0)
+        return false;
     if (halves) {
         length = (length + 1) / 2;
         stride /= 2;
+    } else if (projection->weight_bits == 8) {
+        length = (length + 3) & ~3u;
     }
     room = (weights.size - projection->weight_offset) >> (projection->weight_bits == 16);
     return stride >= length && length <= room && vectors - 1 <= (room - length) / stride;

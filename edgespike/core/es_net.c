@@ -248,6 +248,14 @@ static int take(es_net *net, const es_event *event)
 {
     int status = ES_OK;
 
+    if (event->tick == net->tick && net->state == OPEN && !es_is_decided(net)) { /* nothing to close */
+        if (!es_input_contains(net->model, event))
+            return ES_ERR_RANGE;
+        status = es_input_check(net, event);
+        if (status == ES_OK)
+            es_input_take(net, event);
+        return status;
+    }
     if (is_earlier(net, event->tick))
         return ES_ERR_TIME;
     if (!es_input_contains(net->model, event))

@@ -53,21 +53,29 @@ static void append(es_pixel_events *events, uint32_t channel, int32_t value)
 /* ---- levels ------------------------------------------------------------ */
 
 /* The accumulator in whole steps: how far from `least`, and not beyond `greatest`. */
-static uint32_t steps_from(int32_t least, int32_t greatest, int32_t shifted, int32_t step)
+static inline uint32_t steps_from(int32_t least, int32_t greatest, int32_t shifted, int32_t step)
 {
-    int32_t steps = shifted / step;
+    int32_t steps;
 
-    if (shifted % step < 0)
+    if (shifted < step && least == 0) /* most neurons are silent, and a division is slow */
+        return 0;
+    steps = shifted / step;
+    if (steps * step > shifted)
         steps--;
     if (steps < least)
         return 0;
     return (uint32_t)((steps > greatest ? greatest : steps) - least);
 }
 
+static inline int32_t shifted_up(int32_t accumulator, uint32_t shift, int32_t step)
+{
+    return (int32_t)(((uint32_t)accumulator << shift) + (uint32_t)step / 2);
+}
+
 uint32_t es_level(const es_model *model, const es_population *population, uint32_t channel,
                   int32_t accumulator, int32_t step)
 {
-    int32_t shifted = (int32_t)(((uint32_t)accumulator << population->level_shift) + (uint32_t)(step / 2));
+    int32_t shifted = shifted_up(accumulator, population->level_shift, step);
     const uint8_t *table = model->parameters + population->table_offset;
     uint32_t place;
 
@@ -186,6 +194,57 @@ static void tell_levels(const es_work *work, const es_group *group, es_pixel_eve
         else
             ((uint16_t *)(void *)work->levels)[first_neuron(work, group) + i] = now[i];
     }
+}
+
+/* Lists and keeps one level if it changed. Returns how many are listed then. */
+static inline uint32_t tell(es_pixel_events *events, uint32_t count, uint32_t channel, uint32_t now,
+                            const uint8_t *told, uint8_t *kept)
+{
+    if (now == *told)
+        return count;
+    events->channels[count] = (uint16_t)channel;
+    events->values[count] = (int32_t)now - *told;
+    if (kept)
+        *kept = (uint8_t)now;
+    return count + 1;
+}
+
+/* The same in one pass where levels are quotients and have a byte, as in most networks. */
+static void tell_quotients(const es_work *work, const es_group *group, es_pixel_events *events)
+{
+    const es_population *population = work->population;
+    const int32_t least = population->level_min, greatest = population->level_max;
+    const uint32_t shift = population->level_shift, channels = group->count, first = group->first;
+    const int32_t *steps = parameters_of(work, group, 0);
+    const uint8_t *told = told_levels(work, group);
+    uint32_t neuron = first_neuron(work, group), count = 0;
+    uint8_t *kept = work->levels ? work->levels + neuron : NULL;
+
+    if (population->accumulator_bytes == 4) {
+        const int32_t *accumulators = (const int32_t *)(const void *)work->accumulators + neuron;
+        for (uint32_t i = 0; i < channels; i++) {
+            int32_t step = steps[i], shifted = shifted_up(accumulators[i], shift, step);
+            if (shifted < step && least == 0 && told[i] == 0) /* silent, as most are */
+                continue;
+            count = tell(events, count, first + i, steps_from(least, greatest, shifted, step), told + i,
+                         kept ? kept + i : NULL);
+        }
+    } else { /* two in a word; groups begin and end at an even channel */
+        const uint32_t *words = (const uint32_t *)(const void *)work->accumulators + neuron / 2;
+        for (uint32_t i = 0; i < channels; i += 2) {
+            uint32_t word = words[i / 2];
+            int32_t step = steps[i], step_2 = steps[i + 1];
+            int32_t shifted = shifted_up((int16_t)word, shift, step);
+            int32_t shifted_2 = shifted_up((int16_t)((word + 0x8000u) >> 16), shift, step_2);
+            if (shifted < step && shifted_2 < step_2 && least == 0 && (told[i] | told[i + 1]) == 0)
+                continue;
+            count = tell(events, count, first + i, steps_from(least, greatest, shifted, step), told + i,
+                         kept ? kept + i : NULL);
+            count = tell(events, count, first + i + 1, steps_from(least, greatest, shifted_2, step_2), told + i + 1,
+                         kept ? kept + i + 1 : NULL);
+        }
+    }
+    events->count = count;
 }
 
 /* ---- integrate and fire ------------------------------------------------ */
@@ -523,6 +582,8 @@ static bool evaluate_pixel(es_net *net, const es_work *work, uint32_t pixel, uin
             again |= evaluate_with_currents(work, &group, &events);
         else if (es_is_spiking(population))
             again |= evaluate_integrate_and_fire(work, &group, &events);
+        else if (population->kind == ES_ACTIVATION && population->level_bytes == 1 && !es_has_table(population))
+            tell_quotients(work, &group, &events);
         else
             tell_levels(work, &group, &events);
         if (events.count > 0)

@@ -40,23 +40,27 @@ static es_target target_of(es_net *net, const es_projection *projection)
     return target;
 }
 
-/* Marks a pixel for evaluation; what it had decayed comes before what arrives. */
-static void touch(es_net *net, const es_target *target, uint32_t pixel)
+/* Marks `run` pixels for evaluation; what they had decayed comes before what arrives. */
+static void touch(es_net *net, const es_target *target, uint32_t pixel, uint32_t run)
 {
-    if (target->decays)
-        es_decay_pixel(net, target->number, pixel);
-    target->touched[pixel / 32] |= (uint32_t)1 << pixel % 32;
+    uint32_t *touched = target->touched;
+
+    for (uint32_t end = pixel + run; pixel < end; pixel++) {
+        if (target->decays)
+            es_decay_pixel(net, target->number, pixel);
+        touched[pixel / 32] |= (uint32_t)1 << pixel % 32;
+    }
     net->pending = true;
 }
 
 static void add(const es_target *target, uint32_t neuron, uint32_t value)
 {
-    if (target->population->accumulator_bytes == 2) {
-        uint16_t *accumulator = (uint16_t *)(void *)target->accumulators + neuron;
-        *accumulator = (uint16_t)(*accumulator + value);
-    } else {
-        ((uint32_t *)(void *)target->accumulators)[neuron] += value;
-    }
+    uint32_t *words = (uint32_t *)(void *)target->accumulators;
+
+    if (target->population->accumulator_bytes == 2)
+        words[neuron / 2] += value << neuron % 2 * 16;
+    else
+        words[neuron] += value;
 }
 
 static uint32_t shifted(const es_projection *projection, int32_t value)
@@ -92,15 +96,27 @@ typedef struct es_terms {
 static void list_terms(es_terms *list, const es_projection *projection, const es_pixel_events *events,
                        uint32_t vectors_per_channel)
 {
-    list->count = events->count;
-    list->halves = has_halves(projection);
-    list->wide = false;
-    for (uint32_t i = 0; i < events->count; i++) {
-        uint32_t value = shifted(projection, events->values[i]);
-        list->terms[i].vector = events->channels[i] * vectors_per_channel * vector_bytes(projection);
+    uint32_t count = events->count, shift = projection->shift;
+    uint32_t channel_bytes = vectors_per_channel * vector_bytes(projection);
+    bool wide = false;
+
+    for (uint32_t i = 0; i < count; i++) {
+        uint32_t value = (uint32_t)events->values[i] << shift;
+        list->terms[i].vector = events->channels[i] * channel_bytes;
         list->terms[i].value = value;
-        list->wide = list->wide || value + 0x8000u > UINT16_MAX;
+        wide |= value + 0x8000u > UINT16_MAX;
     }
+    list->count = count;
+    list->halves = has_halves(projection);
+    list->wide = wide;
+}
+
+/* One by one: where targets of 2 bytes are not even in number. */
+static void add_singly(const es_target *target, uint32_t neuron, const int8_t *weights, const es_term *term,
+                       uint32_t length)
+{
+    for (uint32_t i = 0; i < length; i++)
+        add(target, neuron + i, (uint32_t)weights[term->vector + i] * term->value);
 }
 
 /* Adds terms to `length` targets that lie together. */
@@ -108,15 +124,18 @@ static void add_terms(const es_target *target, uint32_t neuron, const int8_t *we
                       uint32_t first, uint32_t count, uint32_t length)
 {
     const es_term *terms = list->terms + first;
-    uint16_t *shorts = (uint16_t *)(void *)target->accumulators;
     uint32_t *words = (uint32_t *)(void *)target->accumulators;
+    bool paired = target->population->accumulator_bytes == 2;
 
-    if (ES_WITH_INT4 && list->halves && target->population->accumulator_bytes == 2)
-        es_add_halves_16(shorts + neuron, weights, terms, count, length);
+    if (paired && length % 2 != 0)
+        for (uint32_t i = 0; i < count; i++)
+            add_singly(target, neuron, weights, terms + i, length);
+    else if (ES_WITH_INT4 && paired && list->halves)
+        es_add_halves_16(words + neuron / 2, weights, terms, count, length);
+    else if (paired)
+        es_add_vectors_16(words + neuron / 2, weights, terms, count, length);
     else if (ES_WITH_INT4 && list->halves)
         es_add_halves_32(words + neuron, weights, terms, count, length);
-    else if (target->population->accumulator_bytes == 2)
-        es_add_vectors_16(shorts + neuron, weights, terms, count, length);
     else if (list->wide)
         es_add_wide_vectors_32(words + neuron, weights, terms, count, length);
     else
@@ -201,7 +220,7 @@ static uint32_t project_dense(es_net *net, const es_projection *projection, cons
     size_t first = (size_t)(events->y * source->width + events->x) * source->channels;
     es_terms list;
 
-    touch(net, &target, 0);
+    touch(net, &target, 0, 1);
     list_terms(&list, projection, events, 1);
     add_terms(&target, 0, weights_of(net, projection) + first * vector_bytes(projection), &list, 0,
               list.count, length);
@@ -226,36 +245,118 @@ static void convolve(const es_target *target, uint32_t pixel, const es_projectio
     }
 }
 
-static uint32_t project_convolution(es_net *net, const es_projection *projection,
-                                    const es_pixel_events *events)
+/* Whether all weight vectors of a source channel are one: those for target pixels side by side lie
+ * side by side too, since kernels are stored from right to left. */
+static bool is_seamless(const es_projection *projection, const es_population *target)
+{
+    return projection->stride[DOWN] == 1 && projection->stride[ACROSS] == 1 &&
+           projection->dilation[DOWN] == 1 && projection->dilation[ACROSS] == 1 && projection->groups == 1 &&
+           projection->weight_stride == target->channels &&
+           (!has_halves(projection) || target->accumulator_bytes == 2);
+}
+
+/* Targets that a source reaches along one axis with stride and dilation 1. */
+typedef struct es_reach {
+    uint32_t first;
+    uint32_t end;
+    uint32_t position; /* of the first one in the kernel */
+} es_reach;
+
+static es_reach reach_of(const es_projection *projection, int axis, uint32_t source, uint32_t target_size)
+{
+    uint32_t last = source + projection->padding[axis], kernel = projection->kernel[axis];
+    es_reach reach;
+
+    reach.first = last >= kernel ? last - kernel + 1 : 0;
+    reach.position = last - reach.first;
+    reach.end = last < target_size ? last + 1 : target_size;
+    return reach;
+}
+
+/* A row of targets at a time. Returns the number of target pixels. */
+static uint32_t convolve_rows(es_net *net, const es_target *target, const es_projection *projection,
+                              const es_pixel_events *events, const es_terms *list)
+{
+    uint32_t width = target->population->width, channels = target->population->channels;
+    uint32_t columns = projection->kernel[ACROSS], row_bytes = columns * vector_bytes(projection);
+    es_reach down = reach_of(projection, DOWN, events->y, target->population->height);
+    es_reach across = reach_of(projection, ACROSS, events->x, width);
+    uint32_t pixel = down.first * width + across.first, run = across.end - across.first;
+    const int8_t *weights = weights_of(net, projection) +
+                            (size_t)(down.position * columns + columns - 1 - across.position) * vector_bytes(projection);
+
+    if (down.first >= down.end || across.first >= across.end)
+        return 0;
+    for (uint32_t row = down.first; row < down.end; row++) {
+        touch(net, target, pixel, run);
+        add_terms(target, pixel * channels, weights, list, 0, list->count, run * channels);
+        pixel += width;
+        weights -= row_bytes;
+    }
+    return (down.end - down.first) * run;
+}
+
+/* A target pixel at a time. Returns their number. */
+static uint32_t convolve_pixels(es_net *net, const es_target *target, const es_projection *projection,
+                                const es_pixel_events *events, const es_terms *list)
 {
     const int8_t *weights = weights_of(net, projection);
-    es_target target = target_of(net, projection);
     uint32_t group_size = net->model->populations[projection->source].channels / projection->groups;
-    uint32_t pixels = 0;
-    es_terms list;
+    uint32_t columns = projection->kernel[ACROSS], pixels = 0;
     es_taps down, across;
 
-    list_terms(&list, projection, events, (uint32_t)projection->kernel[DOWN] * projection->kernel[ACROSS]);
-    for (bool row = first_tap(&down, projection, DOWN, events->y, target.population->height); row;
+    for (bool row = first_tap(&down, projection, DOWN, events->y, target->population->height); row;
          row = next_tap(&down)) {
-        for (bool column = first_tap(&across, projection, ACROSS, events->x, target.population->width);
+        for (bool column = first_tap(&across, projection, ACROSS, events->x, target->population->width);
              column; column = next_tap(&across)) {
-            uint32_t pixel = down.target * target.population->width + across.target;
-            uint32_t position = down.position * projection->kernel[ACROSS] + across.position;
-            touch(net, &target, pixel);
-            convolve(&target, pixel, projection, weights + (size_t)position * vector_bytes(projection),
-                     events, &list, group_size);
+            uint32_t pixel = down.target * target->population->width + across.target;
+            uint32_t vector = (down.position + 1) * columns - 1 - across.position;
+            touch(net, target, pixel, 1);
+            convolve(target, pixel, projection, weights + (size_t)vector * vector_bytes(projection), events, list,
+                     group_size);
             pixels++;
         }
     }
+    return pixels;
+}
+
+static uint32_t project_convolution(es_net *net, const es_projection *projection,
+                                    const es_pixel_events *events)
+{
+    es_target target = target_of(net, projection);
+    uint32_t pixels;
+    es_terms list;
+
+    list_terms(&list, projection, events, (uint32_t)projection->kernel[DOWN] * projection->kernel[ACROSS]);
+    if (is_seamless(projection, target.population))
+        pixels = convolve_rows(net, &target, projection, events, &list);
+    else
+        pixels = convolve_pixels(net, &target, projection, events, &list);
     return pixels * events->count * (target.population->channels / projection->groups);
+}
+
+/* Adds the events of a pixel to the same channels of another. */
+static void add_values(const es_target *target, uint32_t pixel, const es_projection *projection,
+                       const es_pixel_events *events)
+{
+    uint32_t first = pixel * target->population->channels, count = events->count;
+    uint32_t *words = (uint32_t *)(void *)target->accumulators;
+
+    if (target->population->accumulator_bytes == 2) { /* channels are even */
+        words += first / 2;
+        for (uint32_t i = 0; i < count; i++)
+            words[events->channels[i] / 2] += shifted(projection, events->values[i]) << events->channels[i] % 2 * 16;
+    } else {
+        words += first;
+        for (uint32_t i = 0; i < count; i++)
+            words[events->channels[i]] += shifted(projection, events->values[i]);
+    }
 }
 
 static uint32_t project_sum_pool(es_net *net, const es_projection *projection, const es_pixel_events *events)
 {
     es_target target = target_of(net, projection);
-    uint32_t reached = 0;
+    uint32_t pixels = 0;
     es_taps down, across;
 
     for (bool row = first_tap(&down, projection, DOWN, events->y, target.population->height); row;
@@ -263,14 +364,12 @@ static uint32_t project_sum_pool(es_net *net, const es_projection *projection, c
         for (bool column = first_tap(&across, projection, ACROSS, events->x, target.population->width);
              column; column = next_tap(&across)) {
             uint32_t pixel = down.target * target.population->width + across.target;
-            touch(net, &target, pixel);
-            for (uint32_t i = 0; i < events->count; i++)
-                add(&target, pixel * target.population->channels + events->channels[i],
-                    shifted(projection, events->values[i]));
-            reached += events->count;
+            touch(net, &target, pixel, 1);
+            add_values(&target, pixel, projection, events);
+            pixels++;
         }
     }
-    return reached;
+    return pixels * events->count;
 }
 
 static uint32_t project_one_to_one(es_net *net, const es_projection *projection,
@@ -281,7 +380,7 @@ static uint32_t project_one_to_one(es_net *net, const es_projection *projection,
     es_target target = target_of(net, projection);
     uint32_t pixel = events->y * target.population->width + events->x;
 
-    touch(net, &target, pixel);
+    touch(net, &target, pixel, 1);
     for (uint32_t i = 0; i < events->count; i++) {
         uint32_t channel = events->channels[i];
         add(&target, pixel * target.population->channels + channel,
@@ -301,7 +400,7 @@ static uint32_t project_max_pool(es_net *net, const es_projection *projection, c
          row = next_tap(&down)) {
         for (bool column = first_tap(&across, projection, ACROSS, events->x, target.population->width);
              column; column = next_tap(&across)) {
-            touch(net, &target, down.target * target.population->width + across.target);
+            touch(net, &target, down.target * target.population->width + across.target, 1);
             reached += events->count;
         }
     }
@@ -342,16 +441,14 @@ void es_project(es_net *net, uint32_t number, const es_pixel_events *events)
 
 static void deliver_pixel(es_net *net, const es_target *target, const es_inbox_slot *slot, uint32_t pixel)
 {
-    uint32_t channels = target->population->channels;
-    uint32_t bytes = channels * target->population->accumulator_bytes;
-    uint8_t *values = slot->values + (size_t)pixel * bytes;
+    uint32_t bytes = target->population->channels * target->population->accumulator_bytes;
+    uint32_t *arrived = (uint32_t *)(void *)(slot->values + (size_t)pixel * bytes);
+    uint32_t *words = (uint32_t *)(void *)(target->accumulators + (size_t)pixel * bytes);
 
-    touch(net, target, pixel);
-    for (uint32_t i = 0; i < channels; i++)
-        add(target, pixel * channels + i,
-            target->population->accumulator_bytes == 2 ? ((const uint16_t *)(const void *)values)[i]
-                                                       : ((const uint32_t *)(const void *)values)[i]);
-    memset(values, 0, bytes);
+    touch(net, target, pixel, 1);
+    for (uint32_t i = 0; i < bytes / sizeof *words; i++)
+        words[i] += arrived[i];
+    memset(arrived, 0, bytes);
 }
 
 void es_deliver(es_net *net, uint32_t number)

@@ -163,7 +163,7 @@ def test_a_model_tells_what_it_is() -> None:
     assert json.loads(model.metadata) == graph.metadata
     assert model.arena_size("streaming") == streaming_bytes(graph)
     assert model.arena_size("one-shot") == one_shot_bytes(graph)
-    assert _core.FORMAT_VERSION == (1, 0)
+    assert _core.FORMAT_VERSION == (2, 0)
 
 
 def test_a_model_does_not_need_its_source_any_more() -> None:
