@@ -139,6 +139,7 @@ def left_out(graph: Graph) -> tuple[str, ...]:
         "delays": not any(projection.delay for projection in graph.projections),
         "tables": all(not isinstance(neuron, Activation) or neuron.table is None for neuron in neurons),
         "int4": not any(getattr(p.connection, "weight_bits", 0) == 4 for p in graph.projections),
+        "pairs": all(population.accumulator_bits != 16 for population in graph.populations),
         "early-exit": graph.input.early_exit is None,
         "one-shot": not arena.one_shot_bytes(graph),
     }

@@ -313,6 +313,10 @@ def _encode_initial(population: Population, counts: EventCounts | None, low: int
 def _encode_accumulators(values: NDArray[np.int32], bits: int) -> bytes:
     """Those of 16 bits two in a word: low + 65536 * high."""
     if bits == 16:
+        if values.shape[-1] % 2:
+            raise ModelError(
+                "16-bit accumulators of an odd number of channels", "make them 32-bit", "model-population"
+            )
         pairs = values.reshape(-1, 2).astype(np.int64)
         values = pairs[:, 0] + (pairs[:, 1] << 16)
     return values.astype("<u4" if bits == 16 else "<i4").tobytes()

@@ -109,7 +109,7 @@ def measure(cpu: str, level: str) -> Sizes:
         undefined = run(f"{TOOL}nm", "--undefined-only", "--just-symbols", *objects.values()).split()
         unused = ("checks", "currents", "delays", "tables", "int4", "early-exit")
         levels, levels_stack = one_network(folder, flags, (*unused, "spiking"))
-        spikes, spikes_stack = one_network(folder, flags, (*unused, "one-shot"))
+        spikes, spikes_stack = one_network(folder, flags, (*unused, "pairs", "one-shot"))
         return Sizes(
             files,
             sum(files.values()),

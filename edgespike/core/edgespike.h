@@ -59,6 +59,9 @@ extern "C" {
 #ifndef ES_WITH_INT4
 #define ES_WITH_INT4 1 /* weights of 4 bits */
 #endif
+#ifndef ES_WITH_PAIRS
+#define ES_WITH_PAIRS 1 /* accumulators of 2 bytes, two in a word */
+#endif
 #ifndef ES_WITH_EARLY_EXIT
 #define ES_WITH_EARLY_EXIT 1 /* windows that are decided before they end */
 #endif

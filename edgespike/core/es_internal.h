@@ -17,6 +17,15 @@
 #define restrict __restrict
 #endif
 
+/* Code for speed has second, faster ways for what networks do most; the bits are the same. */
+#ifndef ES_WITH_SPEED
+#ifdef __OPTIMIZE_SIZE__
+#define ES_WITH_SPEED 0
+#else
+#define ES_WITH_SPEED 1
+#endif
+#endif
+
 /* ---- records of the file (docs/format.md), read in place --------------- */
 
 /* Every record lies at a multiple of 16 and has no padding, so a pointer into
@@ -161,6 +170,12 @@ static inline bool es_has_accumulators(const es_population *population)
     return population->accumulator_bytes != 0;
 }
 
+/* Whether accumulators have 2 bytes and lie two in a word. */
+static inline bool es_has_pairs(const es_population *population)
+{
+    return ES_WITH_PAIRS && population->accumulator_bytes == 2;
+}
+
 static inline bool es_has_levels(const es_population *population)
 {
     return population->level_bytes != 0;
@@ -236,7 +251,7 @@ static inline const int32_t *es_parameters(const es_model *model, const es_popul
     return (const int32_t *)(const void *)(model->parameters + population->parameter_offset);
 }
 
-/* Element `index` of levels of 1 or 2 bytes, and of accumulators of 2 or 4. */
+/* Element `index` of levels of 1 or 2 bytes. */
 static inline uint32_t es_stored_level(const uint8_t *levels, uint32_t bytes, uint32_t index)
 {
     return bytes == 1 ? levels[index] : ((const uint16_t *)(const void *)levels)[index];
@@ -244,11 +259,11 @@ static inline uint32_t es_stored_level(const uint8_t *levels, uint32_t bytes, ui
 
 /* Accumulators of 2 bytes lie two in a word, low + 65536 * high modulo 2^32: where the low one is
  * negative, the upper half holds one less than the high one. */
-static inline int32_t es_accumulator(const uint8_t *accumulators, uint32_t bytes, uint32_t index)
+static inline int32_t es_accumulator(const es_population *population, const uint8_t *accumulators, uint32_t index)
 {
     const uint32_t *words = (const uint32_t *)(const void *)accumulators;
 
-    if (bytes != 2)
+    if (!es_has_pairs(population))
         return (int32_t)words[index];
     return index % 2 == 0 ? (int16_t)words[index / 2] : (int16_t)((words[index / 2] + 0x8000u) >> 16);
 }
@@ -404,7 +419,11 @@ ES_PRIVATE void es_add_halves_16(uint32_t *restrict accumulators, const int8_t *
                                  const es_term *restrict terms, uint32_t term_count, uint32_t length);
 
 /* As memcpy, which is slow in small C libraries. */
+#if ES_WITH_SPEED
 ES_PRIVATE void es_copy(uint8_t *restrict to, const uint8_t *restrict from, uint32_t bytes);
+#else
+#define es_copy memcpy
+#endif
 
 /* maxima[i] = max(maxima[i], values[i]). */
 ES_PRIVATE void es_maximum_8(uint16_t *restrict maxima, const uint8_t *restrict values, uint32_t count);

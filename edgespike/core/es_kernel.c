@@ -6,10 +6,8 @@
  * all that others have. */
 #include "es_internal.h"
 
-/* Code for size has no room for a second way. */
 #ifndef ES_WITH_DSP
-#if defined(__GNUC__) && defined(__ARM_FEATURE_SIMD32) && !defined(__OPTIMIZE_SIZE__) && \
-    __ARM_ARCH_PROFILE == 'M'
+#if ES_WITH_SPEED && defined(__GNUC__) && defined(__ARM_FEATURE_SIMD32) && __ARM_ARCH_PROFILE == 'M'
 #define ES_WITH_DSP 1
 #else
 #define ES_WITH_DSP 0
@@ -83,10 +81,10 @@ void es_add_vectors_32(uint32_t *accumulators, const int8_t *weights, const es_t
 {
     uint32_t i = 0;
 
-    for (; i + 1 < term_count; i += 2)
+    for (; ES_WITH_SPEED && i + 1 < term_count; i += 2)
         add_two_32(accumulators, weights + terms[i].vector, terms[i].value, weights + terms[i + 1].vector,
                    terms[i + 1].value, length);
-    if (i < term_count)
+    for (; i < term_count; i++)
         add_one_32(accumulators, weights + terms[i].vector, terms[i].value, length);
 }
 
@@ -185,10 +183,10 @@ void es_add_vectors_16(uint32_t *accumulators, const int8_t *weights, const es_t
 {
     uint32_t i = 0;
 
-    for (; i + 1 < term_count; i += 2)
+    for (; ES_WITH_SPEED && i + 1 < term_count; i += 2)
         add_two_pairs(accumulators, weights + terms[i].vector, terms[i].value, weights + terms[i + 1].vector,
                       terms[i + 1].value, length / 2);
-    if (i < term_count)
+    for (; i < term_count; i++)
         add_one_pairs(accumulators, weights + terms[i].vector, terms[i].value, length / 2);
 }
 
@@ -237,6 +235,7 @@ void es_add_halves_16(uint32_t *restrict accumulators, const int8_t *restrict we
     }
 }
 
+#if ES_WITH_SPEED
 void es_copy(uint8_t *restrict to, const uint8_t *restrict from, uint32_t bytes)
 {
 #if ES_WITH_DSP
@@ -252,6 +251,7 @@ void es_copy(uint8_t *restrict to, const uint8_t *restrict from, uint32_t bytes)
 #endif
     memcpy(to, from, bytes);
 }
+#endif
 
 void es_maximum_8(uint16_t *restrict maxima, const uint8_t *restrict values, uint32_t count)
 {

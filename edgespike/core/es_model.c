@@ -633,7 +633,7 @@ static bool initial_table_is_valid(const es_model *model, es_span initial, const
 
 static int32_t initial_accumulator(const es_population *population, const es_initial *table, uint32_t index)
 {
-    return es_accumulator(table->table + table->accumulators, population->accumulator_bytes, index);
+    return es_accumulator(population, table->table + table->accumulators, index);
 }
 
 static uint32_t initial_stored_level(const es_population *population, const es_initial *table, uint32_t index)
@@ -805,6 +805,8 @@ static bool needs_what_is_left_out(const es_model *model)
         if ((population->flags & ES_FLAG_CURRENT) && !ES_WITH_CURRENTS)
             return true;
         if (population->table_count != 0 && !ES_WITH_TABLES)
+            return true;
+        if (population->accumulator_bytes == 2 && !ES_WITH_PAIRS)
             return true;
     }
     for (uint32_t i = 0; i < model->projection_count; i++) {

@@ -248,7 +248,7 @@ static int take(es_net *net, const es_event *event)
 {
     int status = ES_OK;
 
-    if (event->tick == net->tick && net->state == OPEN && !es_is_decided(net)) { /* nothing to close */
+    if (ES_WITH_SPEED && event->tick == net->tick && net->state == OPEN && !es_is_decided(net)) { /* nothing to close */
         if (!es_input_contains(net->model, event))
             return ES_ERR_RANGE;
         status = es_input_check(net, event);

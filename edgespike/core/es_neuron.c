@@ -53,11 +53,11 @@ static void append(es_pixel_events *events, uint32_t channel, int32_t value)
 /* ---- levels ------------------------------------------------------------ */
 
 /* The accumulator in whole steps: how far from `least`, and not beyond `greatest`. */
-static inline uint32_t steps_from(int32_t least, int32_t greatest, int32_t shifted, int32_t step)
+static uint32_t steps_from(int32_t least, int32_t greatest, int32_t shifted, int32_t step)
 {
     int32_t steps;
 
-    if (shifted < step && least == 0) /* most neurons are silent, and a division is slow */
+    if (ES_WITH_SPEED && shifted < step && least == 0) /* most neurons are silent, and a division is slow */
         return 0;
     steps = shifted / step;
     if (steps * step > shifted)
@@ -94,7 +94,7 @@ static void activation_levels(const es_work *work, const es_group *group, uint16
     uint32_t neuron = first_neuron(work, group);
 
     for (uint32_t i = 0; i < group->count; i++) {
-        int32_t accumulator = es_accumulator(work->accumulators, population->accumulator_bytes, neuron + i);
+        int32_t accumulator = es_accumulator(population, work->accumulators, neuron + i);
         now[i] = (uint16_t)es_level(work->net->model, population, group->first + i, accumulator, steps[i]);
     }
 }
@@ -220,7 +220,7 @@ static void tell_quotients(const es_work *work, const es_group *group, es_pixel_
     uint32_t neuron = first_neuron(work, group), count = 0;
     uint8_t *kept = work->levels ? work->levels + neuron : NULL;
 
-    if (population->accumulator_bytes == 4) {
+    if (!es_has_pairs(population)) {
         const int32_t *accumulators = (const int32_t *)(const void *)work->accumulators + neuron;
         for (uint32_t i = 0; i < channels; i++) {
             int32_t step = steps[i], shifted = shifted_up(accumulators[i], shift, step);
@@ -582,7 +582,8 @@ static bool evaluate_pixel(es_net *net, const es_work *work, uint32_t pixel, uin
             again |= evaluate_with_currents(work, &group, &events);
         else if (es_is_spiking(population))
             again |= evaluate_integrate_and_fire(work, &group, &events);
-        else if (population->kind == ES_ACTIVATION && population->level_bytes == 1 && !es_has_table(population))
+        else if (ES_WITH_SPEED && population->kind == ES_ACTIVATION && population->level_bytes == 1 &&
+                 !es_has_table(population))
             tell_quotients(work, &group, &events);
         else
             tell_levels(work, &group, &events);
@@ -708,7 +709,7 @@ int32_t es_neuron_state(const es_net *net, uint32_t number, uint32_t neuron)
     }
     if (es_is_spiking(population))
         return membrane_at_rest(net, number, neuron);
-    return accumulators ? es_accumulator(accumulators, population->accumulator_bytes, neuron) : 0;
+    return accumulators ? es_accumulator(population, accumulators, neuron) : 0;
 }
 
 int32_t es_neuron_score(const es_net *net, uint32_t number, uint32_t neuron)

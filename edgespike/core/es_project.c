@@ -57,7 +57,7 @@ static void add(const es_target *target, uint32_t neuron, uint32_t value)
 {
     uint32_t *words = (uint32_t *)(void *)target->accumulators;
 
-    if (target->population->accumulator_bytes == 2)
+    if (es_has_pairs(target->population))
         words[neuron / 2] += value << neuron % 2 * 16;
     else
         words[neuron] += value;
@@ -125,7 +125,7 @@ static void add_terms(const es_target *target, uint32_t neuron, const int8_t *we
 {
     const es_term *terms = list->terms + first;
     uint32_t *words = (uint32_t *)(void *)target->accumulators;
-    bool paired = target->population->accumulator_bytes == 2;
+    bool paired = es_has_pairs(target->population);
 
     if (paired && length % 2 != 0)
         for (uint32_t i = 0; i < count; i++)
@@ -151,10 +151,10 @@ typedef struct es_taps {
     uint32_t target;
     uint32_t remainder; /* target * stride + remainder = distance; reached where it is 0 */
     int32_t distance;   /* source + padding - position * dilation */
-    uint32_t kernel;
-    uint32_t stride;
-    uint32_t dilation;
-    uint32_t target_size;
+    uint16_t kernel;
+    uint16_t stride;
+    uint16_t dilation;
+    uint16_t target_size;
     uint32_t target_step; /* dilation = target_step * stride + remainder_step */
     uint32_t remainder_step;
 } es_taps;
@@ -191,7 +191,7 @@ static bool next_tap(es_taps *taps)
 enum { DOWN, ACROSS };
 
 static bool first_tap(es_taps *taps, const es_projection *projection, int axis, uint32_t source,
-                      uint32_t target_size)
+                      uint16_t target_size)
 {
     uint32_t distance = source + projection->padding[axis];
 
@@ -252,7 +252,7 @@ static bool is_seamless(const es_projection *projection, const es_population *ta
     return projection->stride[DOWN] == 1 && projection->stride[ACROSS] == 1 &&
            projection->dilation[DOWN] == 1 && projection->dilation[ACROSS] == 1 && projection->groups == 1 &&
            projection->weight_stride == target->channels &&
-           (!has_halves(projection) || target->accumulator_bytes == 2);
+           (!has_halves(projection) || es_has_pairs(target));
 }
 
 /* Targets that a source reaches along one axis with stride and dilation 1. */
@@ -328,7 +328,7 @@ static uint32_t project_convolution(es_net *net, const es_projection *projection
     es_terms list;
 
     list_terms(&list, projection, events, (uint32_t)projection->kernel[DOWN] * projection->kernel[ACROSS]);
-    if (is_seamless(projection, target.population))
+    if (ES_WITH_SPEED && is_seamless(projection, target.population))
         pixels = convolve_rows(net, &target, projection, events, &list);
     else
         pixels = convolve_pixels(net, &target, projection, events, &list);
@@ -342,7 +342,7 @@ static void add_values(const es_target *target, uint32_t pixel, const es_project
     uint32_t first = pixel * target->population->channels, count = events->count;
     uint32_t *words = (uint32_t *)(void *)target->accumulators;
 
-    if (target->population->accumulator_bytes == 2) { /* channels are even */
+    if (es_has_pairs(target->population)) { /* channels are even */
         words += first / 2;
         for (uint32_t i = 0; i < count; i++)
             words[events->channels[i] / 2] += shifted(projection, events->values[i]) << events->channels[i] % 2 * 16;

@@ -212,6 +212,7 @@ NEEDS: dict[str, Callable[[Graph], bool]] = {
     "delays": lambda graph: any(projection.delay for projection in graph.projections),
     "tables": lambda graph: any(getattr(p.neuron, "table", None) for p in graph.populations),
     "int4": lambda graph: any(getattr(p.connection, "weight_bits", 0) == 4 for p in graph.projections),
+    "pairs": lambda graph: any(p.accumulator_bits == 16 for p in graph.populations),
     "early-exit": lambda graph: graph.input.early_exit is not None,
     "one-shot": lambda graph: not graph.is_spiking and not NEEDS["delays"](graph),
 }

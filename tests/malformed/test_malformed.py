@@ -41,8 +41,8 @@ BROKEN: dict[str, tuple[Callable[[bytes], bytes], str]] = {
     "another magic": (lambda data: b"\x08" + data[1:], "model-magic"),
     "line ends changed in transfer": (lambda data: data.replace(b"\r\n", b"\n"), "model-magic"),
     "part of the header": (lambda data: data[:79], "model-truncated"),
-    "newer format": (lambda data: data[:8] + b"\2" + data[9:], "model-version"),
-    "older format": (lambda data: data[:8] + b"\0" + data[9:], "model-version"),
+    "newer format": (lambda data: data[:8] + b"\3" + data[9:], "model-version"),
+    "older format": (lambda data: data[:8] + b"\1" + data[9:], "model-version"),
     "cut in a section": (lambda data: data[:300], "model-truncated"),
     "last byte missing": (lambda data: data[:-1], "model-truncated"),
     "a byte too many": (lambda data: data + b"\0", "model-header"),
@@ -206,7 +206,7 @@ AS_DENSE = {"kind": 0, "groups": 0, **NO_WINDOW}
 
 RULES: dict[str, list[tuple[str, str, Patch]]] = {
     "model-header": [
-        ("a ninth section in version 1.0", "level", ninth_section(0)),
+        ("a ninth section in version 2.0", "level", ninth_section(0)),
         ("seven sections", "level", header("sections", 7)),
         ("one population", "level", header("populations", 1)),
         ("too many populations", "level", header("populations", 4097)),
@@ -294,6 +294,7 @@ RULES: dict[str, list[tuple[str, str, Patch]]] = {
         ("level bytes of an accumulator", "level", population(5, level_bytes=1)),
         ("level bytes of a count", "counting", population(0, level_bytes=2)),
         ("accumulator bytes of an activation", "level", population(1, accumulator_bytes=1)),
+        ("two bytes for an odd number of channels", "level", population(1, channels=3)),
         ("accumulator bytes of an accumulator", "level", population(5, accumulator_bytes=8)),
         ("accumulator bytes of membranes", "spiking", population(1, accumulator_bytes=2)),
         ("accumulator bytes of a max pool", "level", population(2, accumulator_bytes=2)),
@@ -336,7 +337,7 @@ RULES: dict[str, list[tuple[str, str, Patch]]] = {
         ("dense into a row", "level", population(5, width=2)),
         ("no groups", "level", projection(0, groups=0)),
         ("groups that do not divide the source", "level", projection(0, groups=4)),
-        ("groups that do not divide the target", "level", population(1, channels=3)),
+        ("groups that do not divide the target", "level", population(1, channels=3, accumulator_bytes=4)),
         ("sum pool changes channels", "level", population(3, channels=3)),
         ("one to one changes channels", "level", population(4, channels=3)),
         ("one to one changes height", "level", population(4, height=2)),
@@ -355,6 +356,11 @@ RULES: dict[str, list[tuple[str, str, Patch]]] = {
         ("4 bits of a sum pool", "level", projection(2, weight_bits=4)),
         ("4 bits and half a byte's stride", "level", projection(0, weight_bits=4, weight_stride=5)),
         ("4 bits and a stride shorter than a vector", "level", projection(5, weight_bits=4, weight_stride=2)),
+        (
+            "4-bit vectors of odd length into two bytes",
+            "level",
+            both(population(1, channels=2), projection(0, weight_bits=4)),
+        ),
         ("4-bit vectors behind the end", "level", projection(5, weight_bits=4, weight_stride=1 << 20)),
         ("no room for one 4-bit vector", "level", projection(5, weight_bits=4, weight_offset=128)),
         ("weight bits of a one to one", "level", projection(3, weight_bits=8)),
@@ -515,5 +521,5 @@ def test_one_shot_plan_of_another_size_is_found_when_it_is_made() -> None:
 
 def test_another_format_names_both_versions() -> None:
     data = valid("level")
-    with pytest.raises(ModelError, match="format 2, where this edgespike reads 1"):
-        _core.Model(data[:8] + b"\2" + data[9:])
+    with pytest.raises(ModelError, match="format 3, where this edgespike reads 2"):
+        _core.Model(data[:8] + b"\3" + data[9:])

@@ -59,7 +59,7 @@ def image_graph() -> Graph:
     return Graph(
         populations=(
             Population("image", (2, 3, 2), LevelInput(-4, 10), initial_level=reference),
-            Population("hidden", (1, 1, 5), hidden, start.astype(np.int32) + zero, level, 16),
+            Population("hidden", (1, 1, 5), hidden, start.astype(np.int32) + zero, level, 32),
             Population(
                 "class",
                 (1, 1, 3),
