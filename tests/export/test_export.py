@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import pytest
 from random_graphs import exiting_graph, random_events, random_graph
+from semihosting import run_on_board
 
 from edgespike import InferenceSession, _core
 from edgespike.convert import Calibration, convert_onnx
@@ -35,27 +36,6 @@ LINUX = {"aarch64-linux-gnu": "qemu-aarch64", "arm-linux-gnueabihf": "qemu-arm"}
 MODELS = [("levels", 3), ("levels", 8), ("spikes", 1)]
 
 # Everything where QEMU's mps2-an386 has memory; newlib's start code talks to QEMU.
-LINKER_SCRIPT = """
-MEMORY { CODE (rx) : ORIGIN = 0, LENGTH = 4M  DATA (rw) : ORIGIN = 0x20000000, LENGTH = 4M }
-__stack = ORIGIN(DATA) + LENGTH(DATA);
-ENTRY(_start)
-SECTIONS
-{
-    .text :
-    {
-        LONG(__stack) LONG(_start + 1)
-        *(.text .text.* .rodata .rodata.*)
-        KEEP(*(.init)) KEEP(*(.fini))
-        __init_array_start = .; KEEP(*(.init_array*)) __init_array_end = .;
-        __fini_array_start = .; KEEP(*(.fini_array*)) __fini_array_end = .;
-    } > CODE
-    .ARM.exidx : { *(.ARM.exidx*) } > CODE
-    .data : { *(.data .data.*) } > DATA
-    .bss : { __bss_start__ = .; *(.bss .bss.* COMMON) __bss_end__ = .; } > DATA
-    end = ALIGN(8);
-    __end__ = end;
-}
-"""
 
 
 def run(*command: object, cwd: Path | None = None) -> str:
@@ -196,13 +176,8 @@ def test_the_example_on_an_emulated_board(
 ) -> None:
     path, scores = model
     out = export_c(path, tmp_path / "out").folder
-    (tmp_path / "board.ld").write_text(LINKER_SCRIPT)
-    run(
-        arm_gcc, "-mcpu=cortex-m4", "-mthumb", "-O2", "--specs=rdimon.specs", "-T", tmp_path / "board.ld",
-        out / "edgespike.c", out / "model.c", out / "example.c", "-o", tmp_path / "example.elf",
-    )  # fmt: skip
-    board = ["-M", "mps2-an386", "-display", "none", "-monitor", "none", "-serial", "none"]
-    printed = run(qemu, *board, "-semihosting", "-kernel", tmp_path / "example.elf")
+    sources = [out / name for name in ("edgespike.c", "model.c", "example.c")]
+    printed = run_on_board(arm_gcc, qemu, "mps2-an386", ["-mcpu=cortex-m4", "-O2"], sources, tmp_path)
     assert [int(line) for line in printed.splitlines()] == scores
 
 

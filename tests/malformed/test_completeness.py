@@ -35,7 +35,13 @@ int main(int argc, char **argv)
 # What no file can reach: the caller's arguments (core/api.c), another machine, another build
 # (export/test_export.py), and what only running calls.
 ELSEWHERE = re.compile(r"ES_ERR_(ENDIAN|ARGUMENT|ALIGN|LEFT_OUT)\b")
-RUNNING = {"es_tick_us", "es_input_shape", "es_window_ticks", "es_model_source_hash", "needs_what_is_left_out"}
+RUNNING = {
+    "es_tick_us",
+    "es_input_shape",
+    "es_window_ticks",
+    "es_model_source_hash",
+    "needs_what_is_left_out",
+}
 
 
 def patched(model: str, patch: Patch) -> bytes:
