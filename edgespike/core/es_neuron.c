@@ -215,7 +215,7 @@ static void tell_quotients(const es_work *work, const es_group *group, es_pixel_
     const es_population *population = work->population;
     const int32_t least = population->level_min, greatest = population->level_max;
     const uint32_t shift = population->level_shift, channels = group->count, first = group->first;
-    const int32_t *steps = parameters_of(work, group, 0);
+    const int32_t *steps = parameters_of(work, group);
     const uint8_t *told = told_levels(work, group);
     uint32_t neuron = first_neuron(work, group), count = 0;
     uint8_t *kept = work->levels ? work->levels + neuron : NULL;
