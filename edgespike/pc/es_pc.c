@@ -113,10 +113,13 @@ static void activate_row(const es_net *net, uint32_t number, uint32_t y)
     steps.most = (float)(population->level_max - population->level_min);
     steps.shift = population->level_shift;
     steps.quick = plan->quick;
-    if (population->accumulator_bytes == 2)
-        kernels->levels_16(&steps, (const int16_t *)(const void *)accumulators + first, pc->now, count);
-    else
+    if (population->accumulator_bytes == 2) {
+        int16_t *values = (int16_t *)(void *)pc->padded;
+        kernels->unpair(values, (const uint32_t *)(const void *)accumulators + first / 2, count);
+        kernels->levels_16(&steps, values, pc->now, count);
+    } else {
         kernels->levels_32(&steps, (const int32_t *)(const void *)accumulators + first, pc->now, count);
+    }
 }
 
 /* First the greatest of each source column, then of the columns of a window. */

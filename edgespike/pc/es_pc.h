@@ -63,6 +63,9 @@ typedef struct es_pc_kernels {
     /* sums [pixels][blocks][ES_PC_BLOCK] = the dot products */
     void (*dot)(const es_pc_dot *dot, int32_t *sums);
 
+    /* Accumulators of 16 bits that lie two in a word (es_accumulator), as shorts. */
+    void (*unpair)(int16_t *values, const uint32_t *accumulators, uint32_t count);
+
     /* Stored levels of accumulators of 16 or 32 bits. */
     void (*levels_16)(const es_pc_steps *steps, const int16_t *accumulators, uint8_t *levels, uint32_t count);
     void (*levels_32)(const es_pc_steps *steps, const int32_t *accumulators, uint8_t *levels, uint32_t count);
@@ -86,8 +89,8 @@ typedef struct es_pc_kernels {
     void (*windows)(int32_t *sums, const int16_t *values, const uint32_t *runs, uint32_t run_count,
                     const int16_t *weights, uint32_t step, uint32_t count);
 
-    /* accumulators += sums + base * totals */
-    void (*add_16)(uint16_t *accumulators, const int32_t *sums, const int32_t *totals, int32_t base, uint32_t count);
+    /* accumulators += sums + base * totals; those of 16 bits two in a word */
+    void (*add_16)(uint32_t *accumulators, const int32_t *sums, const int32_t *totals, int32_t base, uint32_t count);
     void (*add_32)(uint32_t *accumulators, const int32_t *sums, const int32_t *totals, int32_t base, uint32_t count);
 } es_pc_kernels;
 

@@ -29,6 +29,15 @@ ES_PC_TARGET static inline uint8_t quick_level_of(const es_pc_steps *steps, int3
     return (uint8_t)(int32_t)quotient;
 }
 
+/* The upper of two accumulators in a word gets its own value, not one less where the lower is negative. */
+ES_PC_TARGET static void unpair(int16_t *restrict values, const uint32_t *restrict accumulators, uint32_t count)
+{
+    for (uint32_t i = 0; i < count / 2; i++) {
+        uint32_t word = accumulators[i] + (accumulators[i] << 1 & 0x10000u);
+        memcpy(values + 2 * i, &word, sizeof word);
+    }
+}
+
 ES_PC_TARGET static void levels_16(const es_pc_steps *steps, const int16_t *restrict accumulators,
                                    uint8_t *restrict levels, uint32_t count)
 {
@@ -155,11 +164,14 @@ ES_PC_TARGET static void windows(int32_t *sums, const int16_t *values, const uin
     }
 }
 
-ES_PC_TARGET static void add_16(uint16_t *restrict accumulators, const int32_t *restrict sums,
+ES_PC_TARGET static void add_16(uint32_t *restrict accumulators, const int32_t *restrict sums,
                                 const int32_t *restrict totals, int32_t base, uint32_t count)
 {
-    for (uint32_t i = 0; i < count; i++)
-        accumulators[i] = (uint16_t)(accumulators[i] + (uint32_t)sums[i] + (uint32_t)base * (uint32_t)totals[i]);
+    for (uint32_t i = 0; i < count / 2; i++) {
+        uint32_t low = (uint32_t)sums[2 * i] + (uint32_t)base * (uint32_t)totals[2 * i];
+        uint32_t high = (uint32_t)sums[2 * i + 1] + (uint32_t)base * (uint32_t)totals[2 * i + 1];
+        accumulators[i] += low + (high << 16);
+    }
 }
 
 ES_PC_TARGET static void add_32(uint32_t *restrict accumulators, const int32_t *restrict sums,
@@ -231,6 +243,6 @@ ES_PC_TARGET static void dot(const es_pc_dot *row, int32_t *sums)
 }
 
 const es_pc_kernels ES_PC_TABLE = {
-    ES_PC_NAME, is_available, GROUP, LOWEST, DENSE_NANOSECONDS, dot, levels_16, levels_32, maximum,
+    ES_PC_NAME, is_available, GROUP, LOWEST, DENSE_NANOSECONDS, dot, unpair, levels_16, levels_32, maximum,
     differences, count_changed, narrow, narrow_rest, windows, add_16, add_32,
 };

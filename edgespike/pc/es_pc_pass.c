@@ -55,7 +55,7 @@ static void add_row(es_net *net, uint32_t number, const es_pc_projection *projec
         size_t neuron = ((size_t)y * target->width + piece) * target->channels;
         const int32_t *sums = pc->sums + (size_t)piece * lanes;
         if (target->accumulator_bytes == 2)
-            kernels->add_16((uint16_t *)(void *)accumulators + neuron, sums, projection->totals, base, count);
+            kernels->add_16((uint32_t *)(void *)accumulators + neuron / 2, sums, projection->totals, base, count);
         else
             kernels->add_32((uint32_t *)(void *)accumulators + neuron, sums, projection->totals, base, count);
     }

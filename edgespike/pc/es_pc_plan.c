@@ -19,39 +19,47 @@ static void *reserve(es_pc_room *room, size_t bytes)
 
 /* ---- weights as they lie in the file ------------------------------------ */
 
-/* Formats after 1 store kernels from right to left, and accumulators of 16 bits two in a word, which are
- * left to the core. */
-enum { IS_FORMAT_1 = ES_FORMAT_MAJOR == 1 };
-
-static bool are_known(const es_population *population)
+/* Weight `index` of a vector (docs/format.md, PROJ); `paired`: in the order for two accumulators in a word. */
+static int32_t byte_weight(const int8_t *weights, uint32_t index, bool paired)
 {
-    return IS_FORMAT_1 || population->accumulator_bytes != 2;
+    const int8_t *low = weights + index / 4 * 4 + index % 4 / 2; /* of the pair */
+
+    if (!paired)
+        return weights[index];
+    return index % 2 == 0 ? low[0] : low[2] + (low[0] < 0);
 }
 
-/* Weight `index` of a vector of `length` (docs/format.md, PROJ). */
+static int32_t half_weight(const uint8_t *weights, uint32_t index, uint32_t length, bool paired)
+{
+    uint32_t half = (length + 1) / 2;
+    uint32_t byte = paired ? index / 2 : index % half;
+    bool above = paired ? index % 2 != 0 : index >= half;
+
+    return above ? (int8_t)weights[byte] >> 4 : (int8_t)(uint8_t)(weights[byte] << 4) >> 4;
+}
+
 static int32_t weight_at(const es_model *model, const es_projection *projection, uint32_t vector, uint32_t index,
                          uint32_t length)
 {
     const uint8_t *weights = model->weights + projection->weight_offset;
-    uint32_t half = (length + 1) / 2;
+    bool paired = model->populations[projection->target].accumulator_bytes == 2 && length % 2 == 0;
 
-    if (projection->weight_bits != 4)
-        return ((const int8_t *)weights)[(size_t)vector * projection->weight_stride + index];
-    weights += (size_t)vector * (projection->weight_stride / 2);
-    return index < half ? (int8_t)(uint8_t)(weights[index] << 4) >> 4 : (int8_t)weights[index - half] >> 4;
+    if (projection->weight_bits == 4)
+        return half_weight(weights + (size_t)vector * (projection->weight_stride / 2), index, length, paired);
+    return byte_weight((const int8_t *)weights + (size_t)vector * projection->weight_stride, index, paired);
 }
 
-/* From a source channel at a kernel position to a target channel, or one of its group. */
+/* From a source channel at a kernel position to a target channel, or one of its group. Kernels are stored
+ * from right to left. */
 static int32_t weight_of(const es_model *model, const es_projection *projection, uint32_t channel, uint32_t position,
                          uint32_t target)
 {
     uint32_t length = model->populations[projection->target].channels / projection->groups;
     uint32_t columns = projection->kernel[1];
     uint32_t positions = projection->kernel[0] * columns;
+    uint32_t vector = (position / columns + 1) * columns - 1 - position % columns;
 
-    if (!IS_FORMAT_1)
-        position = (position / columns + 1) * columns - 1 - position % columns;
-    return weight_at(model, projection, channel * positions + position, target, length);
+    return weight_at(model, projection, channel * positions + vector, target, length);
 }
 
 /* ---- projections ------------------------------------------------------- */
@@ -61,7 +69,7 @@ static uint8_t way_of(const es_model *model, const es_projection *projection)
     const es_population *source = &model->populations[projection->source];
     const es_population *target = &model->populations[projection->target];
 
-    if (es_is_spiking(target) || !are_known(target) || projection->delay != 0 || projection->shift != 0)
+    if (es_is_spiking(target) || projection->delay != 0 || projection->shift != 0)
         return ES_PC_NO_WAY;
     switch (projection->kind) {
     case ES_DENSE:
@@ -164,6 +172,8 @@ static void pack_dot(const es_model *model, const es_projection *projection, con
                                      : weight_of(model, projection, channel, position, target);
                 size_t place = ((size_t)run * plan->groups + i / kernels->group) * lanes + target;
                 place = place * kernels->group + i % kernels->group;
+                if (weight > INT8_MAX) /* as no converter writes it */
+                    plan->way = ES_PC_NO_WAY;
                 if (kernels->group == 4)
                     ((int8_t *)plan->weights)[place] = (int8_t)weight;
                 else
@@ -302,7 +312,7 @@ static bool is_evaluated(const es_model *model, const es_population *population,
 {
     const es_population *source;
 
-    if (population->level_bytes != 1 || !are_known(population))
+    if (population->level_bytes != 1)
         return false;
     if (population->kind == ES_ACTIVATION)
         return !es_has_table(population) && steps_fit(model, population);

@@ -64,6 +64,7 @@ static void check_quotients(int32_t most)
 static void check_levels(const es_pc_kernels *kernels, int32_t least, int32_t greatest, uint32_t shift, bool quick)
 {
     int32_t step[ROOM], low[ROOM], high[ROOM], accumulators[ROOM];
+    uint32_t words[ROOM / 2];
     int16_t shorts[ROOM];
     float reciprocal[ROOM];
     uint8_t levels[ROOM], levels_of_shorts[ROOM];
@@ -72,6 +73,7 @@ static void check_levels(const es_pc_kernels *kernels, int32_t least, int32_t gr
 
     for (uint32_t count = 0; count <= LONGEST; count++) {
         uint32_t off = count % 16; /* not at the beginning of a vector */
+        uint32_t even = off / 2 * 2;
         for (uint32_t i = 0; i < ROOM; i++) {
             int32_t size = draw(0, 21);
             step[i] = size == 21 ? most - draw(0, 3) : draw(1, 1 << size);
@@ -83,14 +85,16 @@ static void check_levels(const es_pc_kernels *kernels, int32_t least, int32_t gr
             if (draw(0, 20) == 0)
                 accumulators[i] = draw(0, 1) ? INT32_MAX >> (shift + 1) : -(INT32_MAX >> (shift + 1));
         }
-        for (uint32_t i = 0; i < ROOM; i++)
-            shorts[i] = (int16_t)accumulators[i];
+        for (uint32_t i = 0; i < ROOM / 2; i++)
+            words[i] = (uint32_t)(int16_t)accumulators[2 * i] + ((uint32_t)accumulators[2 * i + 1] << 16);
         kernels->levels_32(&steps, accumulators + off, levels + off, count);
-        kernels->levels_16(&steps, shorts + off, levels_of_shorts + off, count);
+        kernels->unpair(shorts + off, words + even / 2, count / 2 * 2);
+        kernels->levels_16(&steps, shorts + off, levels_of_shorts + off, count / 2 * 2);
         for (uint32_t i = 0; i < count; i++) {
-            int32_t number = accumulators[off + i], narrow = shorts[off + i];
+            int32_t number = accumulators[off + i], narrow = (int16_t)accumulators[even + i];
             expect(levels[off + i] == level_at(number, shift, step[i], least, greatest), kernels, "levels_32");
-            expect(levels_of_shorts[off + i] == level_at(narrow, shift, step[i], least, greatest), kernels, "levels_16");
+            expect(i == count / 2 * 2 || levels_of_shorts[off + i] == level_at(narrow, shift, step[i], least, greatest),
+                   kernels, "levels_16");
         }
     }
 }
@@ -102,7 +106,7 @@ static void check_elements(const es_pc_kernels *kernels)
     uint8_t bytes[ROOM], now[ROOM], told[ROOM], kept[ROOM];
     int16_t values[ROOM], weights[ROOM], changes[ROOM];
     int32_t sums[ROOM], totals[ROOM], added[ROOM];
-    uint16_t shorts[ROOM], shorts_before[ROOM];
+    uint32_t pairs[ROOM], pairs_before[ROOM];
     uint32_t words[ROOM], words_before[ROOM];
 
     for (uint32_t count = 0; count <= LONGEST; count++) {
@@ -118,7 +122,7 @@ static void check_elements(const es_pc_kernels *kernels)
             weights[i] = (int16_t)draw(-32768, 32767);
             sums[i] = added[i] = draw(-100000, 100000);
             totals[i] = draw(-1000000, 1000000);
-            shorts[i] = shorts_before[i] = (uint16_t)draw(0, 65535);
+            pairs[i] = pairs_before[i] = (uint32_t)draw(0, 1 << 23) * 513u;
             words[i] = words_before[i] = (uint32_t)draw(0, 1 << 23) * 512u;
         }
         kernels->maximum(bytes + off, now + off, count);
@@ -141,7 +145,7 @@ static void check_elements(const es_pc_kernels *kernels)
             changed += values[i] != 0;
         expect(kernels->count(values + off, count) == (uint32_t)changed, kernels, "count");
         kernels->windows(added + off, values, runs, run_count, weights + off, 3, count);
-        kernels->add_16(shorts + off, sums + off, totals + off, base, count);
+        kernels->add_16(pairs + off, sums + off, totals + off, base, count / 2 * 2);
         kernels->add_32(words + off, sums + off, totals + off, base, count);
         for (uint32_t i = 0; i < ROOM; i++) {
             bool inside = i >= off && i < off + count;
@@ -150,8 +154,15 @@ static void check_elements(const es_pc_kernels *kernels)
             for (uint32_t run = 0; inside && run < run_count; run++)
                 sum += values[runs[run] + i - off] * weights[off + 3 * run + i - off];
             expect(added[i] == sum, kernels, "windows");
-            expect(shorts[i] == (uint16_t)(shorts_before[i] + more), kernels, "add_16");
             expect(words[i] == words_before[i] + more, kernels, "add_32");
+        }
+        for (uint32_t i = 0; i < ROOM; i++) {
+            uint32_t low = off + 2 * (i - off);
+            uint32_t more = 0;
+            if (i >= off && i < off + count / 2)
+                more = (uint32_t)sums[low] + (uint32_t)base * (uint32_t)totals[low] +
+                       (((uint32_t)sums[low + 1] + (uint32_t)base * (uint32_t)totals[low + 1]) << 16);
+            expect(pairs[i] == pairs_before[i] + more, kernels, "add_16");
         }
         memcpy(kept, told, sizeof kept);
         change = kernels->differences(changes + off, told + off, now + off, count);

@@ -151,8 +151,7 @@ def frames(rng: np.random.Generator, graph: Graph, count: int) -> list[Any]:
 def test_every_kind_of_dense_pass(levels: int, accumulator_bits: int) -> None:
     rng = np.random.default_rng(levels)
     graph = bulky_graph(rng, levels, accumulator_bits)
-    passes = expect_equal(graph, frames(rng, graph, 6))
-    assert accumulator_bits == 16 or passes > 6 * 8 * len(_core.kernel_paths()[:-1])
+    assert expect_equal(graph, frames(rng, graph, 6)) > 6 * 8 * len(_core.kernel_paths()[:-1])
 
 
 def test_a_refused_event_is_the_same_one() -> None:
