@@ -34,6 +34,7 @@ CORE_FILES = (
     "es_error.c",
     "es_crc.c",
     "es_kernel.c",
+    "es_level.c",
     "es_exit.c",
     "es_inbox.c",
     "es_initial.c",

@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 from random_graphs import (
     Generator,
-    accumulator_bits,
     at_rest,
     bound_of,
     chance,
@@ -30,6 +29,7 @@ from edgespike.graph import (
     Projection,
     Shape,
     SumPool,
+    narrowest_accumulator,
 )
 
 
@@ -66,7 +66,8 @@ def kernel_graph(rng: Generator) -> Graph:
     middle = Population("middle", (1, 1, channels), repeat, zeros, zeros, 16)
     shift = delay = 0
     if chance(rng, 0.5):
-        bits = accumulator_bits(bound_of(Projection(1, 2, connection), middle, shape))
+        bound = bound_of(Projection(1, 2, connection), middle, shape)
+        bits = narrowest_accumulator(bound, shape[2], [connection])
         last = Population("last", shape, Accumulator(), np.zeros(shape, np.int32), None, bits)
     else:
         shift, delay = choose(rng, 0, 8, 10), choose(rng, 0, 0, 3)

@@ -23,6 +23,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from edgespike.convert import narrow
 from edgespike.convert.bounds import worst_accumulator
 from edgespike.convert.dense import State, apply, evaluate, level_range
 from edgespike.convert.fitting import LinkWeights, fit_weights, trained_weights
@@ -67,6 +68,8 @@ FEW_LEVELS = 15
 EXACT_LEVELS = 512  # of a source, that a function's table has an entry for each of
 STEP_LIMIT = 1 << 15  # a finer accumulator than this part of a level gains nothing
 ACCUMULATOR_LIMIT = 1 << 28  # of weights and of the bias; correction and rounding stay within 32 bits
+NARROWINGS = 3  # rounding may leave a sum a little too large
+ERROR_SAMPLES = 128  # that show whether a layer can do with accumulators of 2 bytes
 SCALED_VALUES = 1 << 17  # of a layer, that its scale is chosen on
 
 
@@ -182,11 +185,7 @@ class Quantizer:
         else:
             made = self.weighted(layer, self.statistics[number - 1], number)
         population, connections, scale = made
-        projections = [
-            Projection(link.source, number, connection)
-            for link, connection in zip(layer.links, connections, strict=True)
-        ]
-        incoming = [(projection, self.populations[projection.source]) for projection in projections]
+        incoming = self.incoming(layer, connections, number)
         if population.initial is not None:
             worst = worst_accumulator(population, incoming)
             assert worst < 1 << 31, "least_unit keeps accumulators far below this"
@@ -194,7 +193,7 @@ class Quantizer:
                 population, accumulator_bits=narrowest_accumulator(worst, layer.shape[2], connections)
             )
         self.populations.append(population)
-        self.projections += projections
+        self.projections += [projection for projection, _ in incoming]
         self.scales.append(scale)
         self.keep_state(number, incoming)
 
@@ -291,6 +290,32 @@ class Quantizer:
         )
         least = np.max([self.least_unit(weights, bits) for weights in wanted], axis=0)
         least = np.maximum(least, np.abs(layer.bias).max(axis=(0, 1)) / ACCUMULATOR_LIMIT)
+        wide = self.in_units_of(least, wanted, layer, statistics, number)
+        population, connections, scale = wide
+        if bits != 8 or not narrow.can_share_words(population, connections):
+            return wide
+        assert isinstance(population.neuron, Activation)
+        coarser = np.ones(layer.shape[2])
+        slim = wide
+        for _ in range(NARROWINGS):
+            factor = narrow.coarsening(slim[0], self.incoming(layer, slim[1], number))
+            if factor.max() == 1.0:
+                break
+            coarser *= np.where(factor > 1, 1.005 * factor, 1.0)
+            if coarser.max() > narrow.MOST_COARSE:
+                return wide
+            units = scale / population.neuron.step * coarser
+            slim = self.in_units_of(np.where(coarser > 1, units, least), wanted, layer, statistics, number)
+        pays = self.squared_error(layer, slim, statistics, number) <= narrow.MOST_ERROR * self.squared_error(
+            layer, wide, statistics, number
+        )
+        return slim if pays else wide
+
+    def in_units_of(
+        self, least: Float, wanted: list[LinkWeights], layer: Layer, statistics: Statistics, number: int
+    ) -> tuple[Population, list[Connection], Float]:
+        """A layer with accumulators that count units of ``least``, by channel, or little more."""
+        bits = self.precision.weights[number]
         neuron: Activation | Accumulator
         if self.is_last(number) and layer.is_linear:
             scale = unit = np.full(layer.shape[2], float(least.max()) or 1.0)
@@ -335,17 +360,35 @@ class Quantizer:
         initial = np.rint(layer.bias / unit).astype(np.int32)
         neuron = Activation(np.ones(layer.shape[2], np.int32), low, high)
         population = Population(layer.name, layer.shape, neuron, initial, np.zeros_like(initial))
-        worst = self.worst(layer, population, connections, number)
+        worst = worst_accumulator(population, self.incoming(layer, connections, number))
         step, shift = shifted_steps(scale, unit, worst)
         return replace(population, neuron=Activation(step, low, high, shift)), connections, scale
 
-    def worst(self, layer: Layer, population: Population, connections: list[Connection], number: int) -> int:
-        """The greatest accumulator that a population can have."""
-        projections = [
+    def incoming(
+        self, layer: Layer, connections: list[Connection], number: int
+    ) -> list[tuple[Projection, Population]]:
+        """The projections that end in a layer, and their sources."""
+        return [
             (Projection(link.source, number, connection), self.populations[link.source])
             for link, connection in zip(layer.links, connections, strict=True)
         ]
-        return worst_accumulator(population, projections)
+
+    def squared_error(
+        self,
+        layer: Layer,
+        made: tuple[Population, list[Connection], Float],
+        statistics: Statistics,
+        number: int,
+    ) -> float:
+        """Of a quantized layer, on the first samples at the places that the statistics hold."""
+        population, connections, scale = made
+        states = [
+            (p, source, self.states[p.source][:ERROR_SAMPLES])
+            for p, source in self.incoming(layer, connections, number)
+        ]
+        of = statistics.sample < ERROR_SAMPLES
+        levels = evaluate(population, states)[statistics.sample[of], statistics.y[of], statistics.x[of]]
+        return narrow.squared_error(levels, scale, statistics.values[of])
 
     def reads_levels(self, layer: Layer) -> bool:
         """Whether a function's argument is one level of another population, of which there are few."""

@@ -453,16 +453,35 @@ ES_PRIVATE void es_project(es_net *net, uint32_t source, const es_pixel_events *
 /* Adds what arrives late in the open tick to a population, as if it was sent now. */
 ES_PRIVATE void es_deliver(es_net *net, uint32_t number);
 
+/* ---- levels (es_level.c) ----------------------------------------------- */
+
+/* The level that an accumulator of an activation means, less level_min. */
+ES_PRIVATE uint32_t es_level(const es_model *model, const es_population *population, uint32_t channel,
+                             int32_t accumulator, int32_t step);
+
+/* Levels of a byte that are quotients from 0 on, without a table. */
+typedef struct es_quotients {
+    const uint32_t *accumulators;
+    const int32_t *steps;
+    uint8_t *kept; /* NULL where told levels are not kept */
+    uint32_t shift;
+    int32_t greatest;
+    bool paired;
+    bool by_channel; /* steps, else by neuron */
+} es_quotients;
+
+/* Lists the events of channels first, first + 1, ... of a pixel whose levels are not what was told,
+ * and keeps these levels. `neuron` is the first one's; `neuron`, `first` and `count` divide by 4,
+ * and `count` is at most ES_GROUP. */
+ES_PRIVATE void es_tell_quotients(const es_quotients *group, uint32_t neuron, uint32_t first, uint32_t count,
+                                  const uint8_t *told_bytes, es_pixel_events *events);
+
 /* ---- neurons (es_neuron.c) --------------------------------------------- */
 
 /* Evaluates the touched (or driven) pixels of a population, sends what changed,
  * and clears their marks. Returns whether some neuron will work in the next
  * tick by itself. */
 ES_PRIVATE bool es_evaluate(es_net *net, uint32_t number);
-
-/* The level that an accumulator of an activation means, less level_min. */
-ES_PRIVATE uint32_t es_level(const es_model *model, const es_population *population, uint32_t channel,
-                             int32_t accumulator, int32_t step);
 
 /* The sources first, first + step, ... below end of a max pool's window, along one axis. */
 typedef struct es_window {

@@ -52,41 +52,6 @@ static void append(es_pixel_events *events, uint32_t channel, int32_t value)
 
 /* ---- levels ------------------------------------------------------------ */
 
-/* The accumulator in whole steps: how far from `least`, and not beyond `greatest`. */
-static uint32_t steps_from(int32_t least, int32_t greatest, int32_t shifted, int32_t step)
-{
-    int32_t steps;
-
-    if (ES_WITH_SPEED && shifted < step && least == 0) /* most neurons are silent, and a division is slow */
-        return 0;
-    steps = shifted / step;
-    if (steps * step > shifted)
-        steps--;
-    if (steps < least)
-        return 0;
-    return (uint32_t)((steps > greatest ? greatest : steps) - least);
-}
-
-static inline int32_t shifted_up(int32_t accumulator, uint32_t shift, int32_t step)
-{
-    return (int32_t)(((uint32_t)accumulator << shift) + (uint32_t)step / 2);
-}
-
-uint32_t es_level(const es_model *model, const es_population *population, uint32_t channel,
-                  int32_t accumulator, int32_t step)
-{
-    int32_t shifted = shifted_up(accumulator, population->level_shift, step);
-    const uint8_t *table = model->parameters + population->table_offset;
-    uint32_t place;
-
-    if (!es_has_table(population))
-        return steps_from(population->level_min, population->level_max, shifted, step);
-    place = steps_from(population->index_min, population->index_min + population->table_count - 1, shifted, step);
-    if (population->flags & ES_FLAG_TABLE_BY_CHANNEL)
-        place += channel * population->table_count;
-    return es_stored_level(table, population->level_bytes, place);
-}
-
 static void activation_levels(const es_work *work, const es_group *group, uint16_t *now)
 {
     const es_population *population = work->population;
@@ -160,17 +125,23 @@ static void present_levels(const es_work *work, const es_group *group, uint16_t 
         max_pool_levels(work, group, now);
 }
 
+/* The stored levels that a pixel has in the beginning. */
+static const uint8_t *initial_levels(const es_work *work, uint32_t y, uint32_t x)
+{
+    uint32_t index = es_initial_index(&work->initial, y, x, work->population->channels);
+
+    return work->initial.table + work->initial.levels + (size_t)index * work->population->level_bytes;
+}
+
 /* The stored levels that a group last told: the streaming plan keeps them, in
  * the one-shot plan they are still the initial ones. */
 static const uint8_t *told_levels(const es_work *work, const es_group *group)
 {
-    const es_population *population = work->population;
-    uint32_t index;
+    uint32_t bytes = work->population->level_bytes;
 
     if (work->levels)
-        return work->levels + (size_t)first_neuron(work, group) * population->level_bytes;
-    index = es_initial_index(&work->initial, group->y, group->x, population->channels) + group->first;
-    return work->initial.table + work->initial.levels + (size_t)index * population->level_bytes;
+        return work->levels + (size_t)first_neuron(work, group) * bytes;
+    return initial_levels(work, group->y, group->x) + (size_t)group->first * bytes;
 }
 
 /* Keeps the present levels of a group and lists what changed. */
@@ -194,57 +165,6 @@ static void tell_levels(const es_work *work, const es_group *group, es_pixel_eve
         else
             ((uint16_t *)(void *)work->levels)[first_neuron(work, group) + i] = now[i];
     }
-}
-
-/* Lists and keeps one level if it changed. Returns how many are listed then. */
-static inline uint32_t tell(es_pixel_events *events, uint32_t count, uint32_t channel, uint32_t now,
-                            const uint8_t *told, uint8_t *kept)
-{
-    if (now == *told)
-        return count;
-    events->channels[count] = (uint16_t)channel;
-    events->values[count] = (int32_t)now - *told;
-    if (kept)
-        *kept = (uint8_t)now;
-    return count + 1;
-}
-
-/* The same in one pass where levels are quotients and have a byte, as in most networks. */
-static void tell_quotients(const es_work *work, const es_group *group, es_pixel_events *events)
-{
-    const es_population *population = work->population;
-    const int32_t least = population->level_min, greatest = population->level_max;
-    const uint32_t shift = population->level_shift, channels = group->count, first = group->first;
-    const int32_t *steps = parameters_of(work, group);
-    const uint8_t *told = told_levels(work, group);
-    uint32_t neuron = first_neuron(work, group), count = 0;
-    uint8_t *kept = work->levels ? work->levels + neuron : NULL;
-
-    if (!es_has_pairs(population)) {
-        const int32_t *accumulators = (const int32_t *)(const void *)work->accumulators + neuron;
-        for (uint32_t i = 0; i < channels; i++) {
-            int32_t step = steps[i], shifted = shifted_up(accumulators[i], shift, step);
-            if (shifted < step && least == 0 && told[i] == 0) /* silent, as most are */
-                continue;
-            count = tell(events, count, first + i, steps_from(least, greatest, shifted, step), told + i,
-                         kept ? kept + i : NULL);
-        }
-    } else { /* two in a word; groups begin and end at an even channel */
-        const uint32_t *words = (const uint32_t *)(const void *)work->accumulators + neuron / 2;
-        for (uint32_t i = 0; i < channels; i += 2) {
-            uint32_t word = words[i / 2];
-            int32_t step = steps[i], step_2 = steps[i + 1];
-            int32_t shifted = shifted_up((int16_t)word, shift, step);
-            int32_t shifted_2 = shifted_up((int16_t)((word + 0x8000u) >> 16), shift, step_2);
-            if (shifted < step && shifted_2 < step_2 && least == 0 && (told[i] | told[i + 1]) == 0)
-                continue;
-            count = tell(events, count, first + i, steps_from(least, greatest, shifted, step), told + i,
-                         kept ? kept + i : NULL);
-            count = tell(events, count, first + i + 1, steps_from(least, greatest, shifted_2, step_2), told + i + 1,
-                         kept ? kept + i + 1 : NULL);
-        }
-    }
-    events->count = count;
 }
 
 /* ---- integrate and fire ------------------------------------------------ */
@@ -582,9 +502,6 @@ static bool evaluate_pixel(es_net *net, const es_work *work, uint32_t pixel, uin
             again |= evaluate_with_currents(work, &group, &events);
         else if (es_is_spiking(population))
             again |= evaluate_integrate_and_fire(work, &group, &events);
-        else if (ES_WITH_SPEED && population->kind == ES_ACTIVATION && population->level_bytes == 1 &&
-                 !es_has_table(population))
-            tell_quotients(work, &group, &events);
         else
             tell_levels(work, &group, &events);
         if (events.count > 0)
@@ -637,6 +554,67 @@ static void begin(es_work *work, const es_net *net, uint32_t number)
     work->incoming = es_first_incoming(model, number);
 }
 
+#if ES_WITH_SPEED
+/* Whether levels are quotients from 0 on, and four of them an aligned word: so are those of most networks. */
+static bool has_quotients(const es_population *population)
+{
+    return population->kind == ES_ACTIVATION && population->level_bytes == 1 && population->level_min == 0 &&
+           !es_has_table(population) && population->channels % 4 == 0;
+}
+
+static es_quotients quotients_of(const es_work *work)
+{
+    const es_population *population = work->population;
+    es_quotients quotients;
+
+    quotients.accumulators = (const uint32_t *)(const void *)work->accumulators;
+    quotients.steps = work->parameters;
+    quotients.kept = work->levels;
+    quotients.shift = population->level_shift;
+    quotients.greatest = population->level_max;
+    quotients.paired = es_has_pairs(population);
+    quotients.by_channel = population->parameter_count == population->channels;
+    return quotients;
+}
+
+static void tell_pixel(es_net *net, const es_work *work, const es_quotients *quotients, uint32_t pixel,
+                       es_pixel_events *events)
+{
+    uint32_t channels = work->population->channels, neuron = pixel * channels;
+    const uint8_t *told = work->levels ? work->levels + neuron : initial_levels(work, events->y, events->x);
+
+    for (uint32_t first = 0; first < channels; first += ES_GROUP) {
+        uint32_t count = channels - first < ES_GROUP ? channels - first : ES_GROUP;
+        es_tell_quotients(quotients, neuron + first, first, count, told + first, events);
+        if (events->count > 0)
+            es_project(net, work->number, events);
+    }
+}
+
+/* Evaluates the touched pixels of such a population. */
+static void tell_population(es_net *net, const es_work *work, uint32_t *touched, uint32_t pixels)
+{
+    es_quotients quotients = quotients_of(work);
+    uint32_t width = work->population->width;
+    es_pixel_events events;
+
+    for (uint32_t first = 0; first < pixels; first += 32) {
+        uint32_t bits = touched[first / 32];
+        touched[first / 32] = 0;
+        events.y = first / width;
+        events.x = first % width;
+        for (uint32_t pixel = first; bits != 0; bits >>= 1, pixel++) {
+            if (bits & 1)
+                tell_pixel(net, work, &quotients, pixel, &events);
+            if (++events.x == width) {
+                events.x = 0;
+                events.y++;
+            }
+        }
+    }
+}
+#endif
+
 bool es_evaluate(es_net *net, uint32_t number)
 {
     uint32_t *touched = (uint32_t *)(void *)es_buffer_of(net, number, ES_TOUCHED);
@@ -651,6 +629,12 @@ bool es_evaluate(es_net *net, uint32_t number)
         memset(touched, 0, (size_t)(pixels + 31) / 32 * sizeof *touched);
         return false;
     }
+#if ES_WITH_SPEED
+    if (has_quotients(population)) {
+        tell_population(net, &work, touched, pixels);
+        return false;
+    }
+#endif
     for (uint32_t first = 0; first < pixels; first += 32) {
         uint32_t all = pixels - first < 32 ? ((uint32_t)1 << (pixels - first)) - 1 : UINT32_MAX;
         uint32_t bits = driven ? all : touched[first / 32];

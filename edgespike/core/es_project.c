@@ -44,12 +44,16 @@ static es_target target_of(es_net *net, const es_projection *projection)
 static void touch(es_net *net, const es_target *target, uint32_t pixel, uint32_t run)
 {
     uint32_t *touched = target->touched;
+    uint32_t end = pixel + run;
 
-    for (uint32_t end = pixel + run; pixel < end; pixel++) {
-        if (target->decays)
-            es_decay_pixel(net, target->number, pixel);
-        touched[pixel / 32] |= (uint32_t)1 << pixel % 32;
-    }
+    if (target->decays)
+        for (uint32_t each = pixel; each < end; each++)
+            es_decay_pixel(net, target->number, each);
+    if (ES_WITH_SPEED && run != 0 && pixel / 32 == (end - 1) / 32)
+        touched[pixel / 32] |= UINT32_MAX >> (32 - run) << pixel % 32;
+    else
+        for (; pixel < end; pixel++)
+            touched[pixel / 32] |= (uint32_t)1 << pixel % 32;
     net->pending = true;
 }
 
@@ -335,6 +339,22 @@ static uint32_t project_convolution(es_net *net, const es_projection *projection
     return pixels * events->count * (target.population->channels / projection->groups);
 }
 
+/* Whether no two windows of a pool share a source: then each reaches one target at most. */
+static bool is_partition(const es_projection *projection)
+{
+    return projection->kernel[DOWN] <= projection->stride[DOWN] && projection->dilation[DOWN] == 1 &&
+           projection->kernel[ACROSS] <= projection->stride[ACROSS] && projection->dilation[ACROSS] == 1;
+}
+
+/* That target along one axis; none is told as target_size. */
+static uint32_t only_target(const es_projection *projection, int axis, uint32_t source, uint32_t target_size)
+{
+    uint32_t distance = source + projection->padding[axis], stride = projection->stride[axis];
+    uint32_t target = distance / stride;
+
+    return target < target_size && distance - target * stride < projection->kernel[axis] ? target : target_size;
+}
+
 /* Adds the events of a pixel to the same channels of another. */
 static void add_values(const es_target *target, uint32_t pixel, const es_projection *projection,
                        const es_pixel_events *events)
@@ -353,19 +373,34 @@ static void add_values(const es_target *target, uint32_t pixel, const es_project
     }
 }
 
-static uint32_t project_sum_pool(es_net *net, const es_projection *projection, const es_pixel_events *events)
+/* A max pool reads the levels of its window when it is evaluated. */
+static void project_to_pixel(es_net *net, const es_target *target, uint32_t pixel, const es_projection *projection,
+                             const es_pixel_events *events)
+{
+    touch(net, target, pixel, 1);
+    if (projection->kind == ES_SUM_POOL)
+        add_values(target, pixel, projection, events);
+}
+
+static uint32_t project_pool(es_net *net, const es_projection *projection, const es_pixel_events *events)
 {
     es_target target = target_of(net, projection);
+    uint16_t height = target.population->height, width = target.population->width;
     uint32_t pixels = 0;
     es_taps down, across;
 
-    for (bool row = first_tap(&down, projection, DOWN, events->y, target.population->height); row;
-         row = next_tap(&down)) {
-        for (bool column = first_tap(&across, projection, ACROSS, events->x, target.population->width);
-             column; column = next_tap(&across)) {
-            uint32_t pixel = down.target * target.population->width + across.target;
-            touch(net, &target, pixel, 1);
-            add_values(&target, pixel, projection, events);
+    if (ES_WITH_SPEED && is_partition(projection)) {
+        uint32_t y = only_target(projection, DOWN, events->y, height);
+        uint32_t x = only_target(projection, ACROSS, events->x, width);
+        if (y == height || x == width)
+            return 0;
+        project_to_pixel(net, &target, y * width + x, projection, events);
+        return events->count;
+    }
+    for (bool row = first_tap(&down, projection, DOWN, events->y, height); row; row = next_tap(&down)) {
+        for (bool column = first_tap(&across, projection, ACROSS, events->x, width); column;
+             column = next_tap(&across)) {
+            project_to_pixel(net, &target, down.target * width + across.target, projection, events);
             pixels++;
         }
     }
@@ -389,24 +424,6 @@ static uint32_t project_one_to_one(es_net *net, const es_projection *projection,
     return events->count;
 }
 
-/* A max pool reads the levels of its window when it is evaluated. */
-static uint32_t project_max_pool(es_net *net, const es_projection *projection, const es_pixel_events *events)
-{
-    es_target target = target_of(net, projection);
-    uint32_t reached = 0;
-    es_taps down, across;
-
-    for (bool row = first_tap(&down, projection, DOWN, events->y, target.population->height); row;
-         row = next_tap(&down)) {
-        for (bool column = first_tap(&across, projection, ACROSS, events->x, target.population->width);
-             column; column = next_tap(&across)) {
-            touch(net, &target, down.target * target.population->width + across.target, 1);
-            reached += events->count;
-        }
-    }
-    return reached;
-}
-
 static uint32_t project_by(es_net *net, const es_projection *projection, const es_pixel_events *events)
 {
     switch (projection->kind) {
@@ -414,12 +431,10 @@ static uint32_t project_by(es_net *net, const es_projection *projection, const e
         return project_dense(net, projection, events);
     case ES_CONVOLUTION:
         return project_convolution(net, projection, events);
-    case ES_SUM_POOL:
-        return project_sum_pool(net, projection, events);
     case ES_ONE_TO_ONE:
         return project_one_to_one(net, projection, events);
-    default:
-        return project_max_pool(net, projection, events);
+    default: /* ES_SUM_POOL, ES_MAX_POOL_WINDOW */
+        return project_pool(net, projection, events);
     }
 }
 
