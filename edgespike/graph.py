@@ -225,7 +225,8 @@ class Population:
 class Dense:
     """``weight``: int8 array (source neurons, target neurons); the target is (1, 1, N).
 
-    ``weight_bits`` 4: weights are -8 to 7, and a file holds two in a byte.
+    ``weight_bits``: what a weight takes in a file. 4: weights are -8 to 7. 16: as with 8 they fit
+    8 bits, but lie ready for processors that add to two accumulators of 16 bits at once.
     """
 
     weight: NDArray[np.int8]

@@ -339,7 +339,14 @@ def _encode_projection(projection: Projection, target: Population, weights: _Blo
         if isinstance(connection, Convolution):
             vectors = vectors[:, :, ::-1]
         vectors = vectors.reshape(-1, vectors.shape[-1])
-        stride, data = _encode_weights(vectors, bits, _is_paired(target, vectors.shape[1]))
+        paired = not isinstance(connection, OneToOne) and _is_paired(target, vectors.shape[1])
+        if bits == 16 and not paired and not isinstance(connection, OneToOne):
+            raise ModelError(
+                "weights of 16 bits go into 32-bit accumulators, or into an odd number of channels",
+                "store them in 8 bits",
+                "model-weight",
+            )
+        stride, data = _encode_weights(vectors, bits, paired)
         offset = weights.add(data)
     kernel = stride_yx = dilation = padding = (0, 0)
     groups = 0
@@ -392,6 +399,8 @@ def _encode_weights(vectors: NDArray[Any], bits: int, paired: bool) -> tuple[int
             )
         padded = np.stack([low, high - (low < 0)], axis=1, dtype=np.int8, casting="unsafe")
         padded = padded.reshape(count, 2, -1, 2).transpose(0, 2, 1, 3)
+    if bits == 16 and paired:
+        padded[:, 1::2] -= padded[:, 0::2] < 0
     return stride, padded.tobytes()
 
 
@@ -416,6 +425,12 @@ def _decode_weights(
             raise ModelError("a weight is 128", "convert the network again", "model-weight")
         both = np.stack([low, high + (low < 0)], axis=3).astype(np.int8)
         return both.reshape(count, -1)[:, :length]
+    if bits == 16 and paired:
+        weights = vectors[:, :length].copy()
+        weights[:, 1::2] += weights[:, 0::2] < 0
+        if ((weights < -128) | (weights > 127)).any():
+            raise ModelError("a weight needs more than 8 bits", "convert the network again", "model-weight")
+        return weights.astype(np.int8)
     return vectors[:, :length].copy()
 
 
@@ -580,7 +595,7 @@ def _decode_projection(
     dilation, padding = (dilation_y, dilation_x), (top, left)
 
     def vectors(count: int, length: int) -> NDArray[Any]:
-        paired = _is_paired(post, length)
+        paired = kind != 3 and _is_paired(post, length)
         return _decode_weights(weights, offset, count, vector_stride, length, bits, paired)
 
     pre, post = populations[source], populations[target]

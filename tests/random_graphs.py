@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from edgespike.convert.narrow import in_words
 from edgespike.graph import (
     CORE_EVENT,
     Accumulator,
@@ -441,6 +442,7 @@ def random_graph(
         for p in plan.projections
     ]
     projections += random_loops(rng, populations)
+    projections = [in_words(p, populations[p.target]) if chance(rng, 0.3) else p for p in projections]
     return Graph(
         tuple(populations),
         tuple(sorted(projections, key=lambda p: (p.source, p.target))),

@@ -95,6 +95,6 @@ def reason(layer: LayerDiagnosis, cost: LayerReport, levels: int) -> str:
     if cost.weight_bits == 4:
         return "its weights have 4 bits. Try 8-bit weights there (--weights LAYER=8)"
     return (
-        f"its {cost.weight_bits}-bit weights are too coarse: a channel's differ much in size. "
+        f"its {min(cost.weight_bits, 8)}-bit weights are too coarse: a channel's differ much in size. "
         "Train with weight decay, or with batch normalization after it"
     )

@@ -8,11 +8,21 @@ hardly feel it; those of many would lose most of their weights' bits, and stay a
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 from numpy.typing import NDArray
 
 from edgespike.convert.bounds import extremes
-from edgespike.graph import Activation, Connection, Population, Projection, narrowest_accumulator
+from edgespike.graph import (
+    Activation,
+    Connection,
+    Convolution,
+    Dense,
+    Population,
+    Projection,
+    narrowest_accumulator,
+)
 from edgespike.importers.network import Float
 
 LIMIT = (1 << 15) - 1
@@ -27,6 +37,18 @@ def can_share_words(population: Population, connections: list[Connection]) -> bo
         and population.neuron.table is None
         and narrowest_accumulator(0, population.shape[2], connections) == 16
     )
+
+
+def in_words(projection: Projection, target: Population) -> Projection:
+    """The projection with its weights in 16 bits of the file, where that makes it faster."""
+    connection = projection.connection
+    if (
+        not isinstance(connection, Dense | Convolution)
+        or target.accumulator_bits != 16
+        or connection.weight.shape[-1] % 2
+    ):
+        return projection
+    return replace(projection, connection=replace(connection, weight_bits=16))
 
 
 def coarsening(population: Population, incoming: list[tuple[Projection, Population]]) -> Float:

@@ -1,4 +1,8 @@
-"""How finely each layer is quantized: its levels, and the bits of its weights."""
+"""How finely each layer is quantized: its levels, and the bits of its weights.
+
+Weights of 16 bits are those of 8, in words that a Cortex-M4 or M7 multiplies without unpacking
+them: flash for speed, where accumulators have 16 bits.
+"""
 
 from __future__ import annotations
 
@@ -11,19 +15,24 @@ from edgespike.importers.network import AveragePool, MaxPool, Network
 EVERY_OTHER = "*"
 MOST_LEVELS = 255
 DEFAULT_BITS = 8
+WEIGHT_BITS = (4, 8, 16)
 
 Choice = int | Mapping[str, int]
 
 
 @dataclass(frozen=True)
 class Precision:
-    """By layer, the input included: ``levels``, 1 to 255, and ``weights``, 8 or 4 bits.
+    """By layer, the input included: ``levels``, 1 to 255, and ``weights``, 4, 8 or 16 bits.
 
     The input keeps 255 levels unless it is named: they cost nothing but bits of an event's payload.
     """
 
     levels: tuple[int, ...]
     weights: tuple[int, ...]
+
+    def quantized_bits(self, number: int) -> int:
+        """Bits that the weights of a layer are rounded to."""
+        return min(self.weights[number], 8)
 
 
 def precision(names: Sequence[str], levels: Choice, weights: Choice) -> Precision:
@@ -44,8 +53,8 @@ def precision(names: Sequence[str], levels: Choice, weights: Choice) -> Precisio
         if not 1 <= count <= MOST_LEVELS:
             raise UsageError(f"levels is {count}", "choose 1 to 255; usual are 255 and 15", "levels")
     for bits in chosen.weights:
-        if bits not in (4, 8):
-            raise UsageError(f"weights of {bits} bits", "choose 8 or 4", "weights")
+        if bits not in WEIGHT_BITS:
+            raise UsageError(f"weights of {bits} bits", "choose 4, 8 or 16", "weights")
     return chosen
 
 

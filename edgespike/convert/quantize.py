@@ -192,6 +192,10 @@ class Quantizer:
             population = replace(
                 population, accumulator_bits=narrowest_accumulator(worst, layer.shape[2], connections)
             )
+            if self.precision.weights[number] == 16:
+                incoming = [
+                    (narrow.in_words(projection, population), source) for projection, source in incoming
+                ]
         self.populations.append(population)
         self.projections += [projection for projection, _ in incoming]
         self.scales.append(scale)
@@ -282,7 +286,7 @@ class Quantizer:
             return self.function_of_levels(layer, number)
         if layer.levels is not None and layer.function is None:
             return self.given(layer, layer.levels, number)
-        bits = self.precision.weights[number]
+        bits = self.precision.quantized_bits(number)
         wanted = (
             self.trained_weights(layer)
             if self.network.is_quantized
@@ -315,7 +319,7 @@ class Quantizer:
         self, least: Float, wanted: list[LinkWeights], layer: Layer, statistics: Statistics, number: int
     ) -> tuple[Population, list[Connection], Float]:
         """A layer with accumulators that count units of ``least``, by channel, or little more."""
-        bits = self.precision.weights[number]
+        bits = self.precision.quantized_bits(number)
         neuron: Activation | Accumulator
         if self.is_last(number) and layer.is_linear:
             scale = unit = np.full(layer.shape[2], float(least.max()) or 1.0)
@@ -454,7 +458,7 @@ class Quantizer:
             if isinstance(link.map, MaxPool | AveragePool):
                 found += self.weighted_readers(reader)
             else:
-                found.append((link.map, self.precision.weights[reader]))
+                found.append((link.map, self.precision.quantized_bits(reader)))
         return found
 
     def scored(self) -> set[int]:

@@ -105,6 +105,12 @@ def convert_nir(
     coding = code_input(network, samples)
     names = [population.name for population in network.populations]
     bits = precision(names, MOST_LEVELS, weights).weights
+    if 16 in bits:
+        raise UsageError(
+            "weights of 16 bits: they are for accumulators of 16 bits, which spiking neurons do not have",
+            "choose 8 or 4",
+            "weights",
+        )
     quantized = quantize_network(network, profile, coding.sent, bits)
     graph = assemble(network, profile, coding, quantized, ticks)
     source = {"file": Path(path).name, "format": "nir"}

@@ -403,11 +403,14 @@ typedef struct es_term {
 } es_term;
 
 /* accumulators[0 .. length - 1] += the sum of the terms, modulo 2^32 or, of two accumulators in a
- * word, modulo 2^32 together; their length is even. Values of the first are 16-bit numbers with a sign. */
+ * word, modulo 2^32 together; their length is even. Values of the first are 16-bit numbers with a sign.
+ * es_add_words_16: of weights that take 16 bits, two in an aligned word. */
 ES_PRIVATE void es_add_vectors_32(uint32_t *accumulators, const int8_t *weights, const es_term *terms,
                                   uint32_t term_count, uint32_t length);
 ES_PRIVATE void es_add_vectors_16(uint32_t *accumulators, const int8_t *weights, const es_term *terms,
                                   uint32_t term_count, uint32_t length);
+ES_PRIVATE void es_add_words_16(uint32_t *accumulators, const int8_t *weights, const es_term *terms,
+                                uint32_t term_count, uint32_t length);
 ES_PRIVATE void es_add_wide_vectors_32(uint32_t *restrict accumulators, const int8_t *restrict weights,
                                        const es_term *restrict terms, uint32_t term_count, uint32_t length);
 

@@ -7,7 +7,8 @@
 #include "es_internal.h"
 
 #ifndef ES_WITH_DSP
-#if ES_WITH_SPEED && defined(__GNUC__) && defined(__ARM_FEATURE_SIMD32) && __ARM_ARCH_PROFILE == 'M'
+#if ES_WITH_SPEED && defined(__GNUC__) && defined(__OPTIMIZE__) && defined(__ARM_FEATURE_SIMD32) && \
+    __ARM_ARCH_PROFILE == 'M'
 #define ES_WITH_DSP 1
 #else
 #define ES_WITH_DSP 0
@@ -88,7 +89,10 @@ void es_add_vectors_32(uint32_t *accumulators, const int8_t *weights, const es_t
         add_one_32(accumulators, weights + terms[i].vector, terms[i].value, length);
 }
 
-/* ---- weights of 8 bits, accumulators of 2 bytes -------------------------- */
+/* ---- two accumulators of 2 bytes in a word ------------------------------- */
+
+/* Two weights are one word, and one multiplication adds to two accumulators. Weights of 8 bits are
+ * put together from their bytes; those that take 16 bits in the file lie there as such words. */
 
 /* Bytes 0 and 2 of four make a word of two weights, bytes 1 and 3 the next: docs/format.md, PROJ. */
 static inline uint32_t weight_pair(const int8_t *bytes)
@@ -96,98 +100,127 @@ static inline uint32_t weight_pair(const int8_t *bytes)
     return (uint32_t)bytes[2] << 16 | (uint16_t)bytes[0];
 }
 
-#if ES_WITH_DSP
-/* Two weights are one word, and one multiplication adds to two accumulators. */
-#define ADD_EIGHT(value)                                                                                   \
-    "sxtb16 r10, r8\n mla r3, r10, " value ", r3\n sxtb16 r10, r8, ror #8\n mla r4, r10, " value ", r4\n"  \
-    "sxtb16 r10, r9\n mla r5, r10, " value ", r5\n sxtb16 r10, r9, ror #8\n mla r6, r10, " value ", r6\n"
-#define ONE_BLOCK                                                                                          \
-    "ldm %[to], {r3, r4, r5, r6}\n ldm %[from]!, {r8, r9}\n" ADD_EIGHT("%[value]")                         \
-    "stm %[to]!, {r3, r4, r5, r6}\n"
-#define TWO_BLOCK                                                                                          \
-    "ldm %[to], {r3, r4, r5, r6}\n ldm %[from]!, {r8, r9}\n" ADD_EIGHT("%[value]")                         \
-    "ldm %[from_2]!, {r8, r9}\n" ADD_EIGHT("%[value_2]") "stm %[to]!, {r3, r4, r5, r6}\n"
-
-static inline uint32_t fast_one_pairs(uint32_t *accumulators, const int8_t *weights, uint32_t value,
-                                      uint32_t count)
+/* Word `pair` or, where `odd` is 1, the next one; `pair` is even. */
+static inline uint32_t word_of(const int8_t *weights, uint32_t pair, uint32_t odd, bool bytes)
 {
-    const uint32_t *end = accumulators + (count & ~3u);
-    const uint32_t *end_of_fours = accumulators + (count & ~15u);
-
-    if (accumulators != end_of_fours)
-        __asm__ volatile("1:" ONE_BLOCK ONE_BLOCK ONE_BLOCK ONE_BLOCK "cmp %[to], %[end]\n bne 1b\n"
-                         : [to] "+r"(accumulators), [from] "+r"(weights)
-                         : [value] "r"(value), [end] "r"(end_of_fours)
-                         : "r3", "r4", "r5", "r6", "r8", "r9", "r10", "cc", "memory");
-    if (accumulators != end)
-        __asm__ volatile("1:" ONE_BLOCK "cmp %[to], %[end]\n bne 1b\n"
-                         : [to] "+r"(accumulators), [from] "+r"(weights)
-                         : [value] "r"(value), [end] "r"(end)
-                         : "r3", "r4", "r5", "r6", "r8", "r9", "r10", "cc", "memory");
-    return count & ~3u;
+    return bytes ? weight_pair(weights + 2 * pair + odd) : ((const uint32_t *)(const void *)weights)[pair + odd];
 }
 
-static inline uint32_t fast_two_pairs(uint32_t *accumulators, const int8_t *weights, uint32_t value,
-                                      const int8_t *weights_2, uint32_t value_2, uint32_t count)
-{
-    const uint32_t *end = accumulators + (count & ~3u);
-    const uint32_t *end_of_fours = accumulators + (count & ~15u);
+#if ES_WITH_DSP
+#define ADD_BYTES(from, value)                                                                             \
+    "ldm " from "!, {r8, r9}\n"                                                                            \
+    "sxtb16 r10, r8\n mla r3, r10, " value ", r3\n sxtb16 r10, r8, ror #8\n mla r4, r10, " value ", r4\n"  \
+    "sxtb16 r10, r9\n mla r5, r10, " value ", r5\n sxtb16 r10, r9, ror #8\n mla r6, r10, " value ", r6\n"
+#define ADD_WORDS(from, value)                                                                             \
+    "ldm " from "!, {r8, r9, r10, r11}\n"                                                                  \
+    "mla r3, r8, " value ", r3\n mla r4, r9, " value ", r4\n"                                              \
+    "mla r5, r10, " value ", r5\n mla r6, r11, " value ", r6\n"
+#define BLOCK(sums) "ldm %[to], {r3, r4, r5, r6}\n" sums "stm %[to]!, {r3, r4, r5, r6}\n"
 
-    if (accumulators != end_of_fours)
-        __asm__ volatile("1:" TWO_BLOCK TWO_BLOCK TWO_BLOCK TWO_BLOCK "cmp %[to], %[end]\n bne 1b\n"
-                         : [to] "+r"(accumulators), [from] "+r"(weights), [from_2] "+r"(weights_2)
-                         : [value] "r"(value), [value_2] "r"(value_2), [end] "r"(end_of_fours)
-                         : "r3", "r4", "r5", "r6", "r8", "r9", "r10", "cc", "memory");
-    if (accumulators != end)
-        __asm__ volatile("1:" TWO_BLOCK "cmp %[to], %[end]\n bne 1b\n"
-                         : [to] "+r"(accumulators), [from] "+r"(weights), [from_2] "+r"(weights_2)
-                         : [value] "r"(value), [value_2] "r"(value_2), [end] "r"(end)
-                         : "r3", "r4", "r5", "r6", "r8", "r9", "r10", "cc", "memory");
+/* Blocks of four words up to `end`, of eight words where they divide the way. */
+#define ADD_ONE(sums, blocks)                                                                              \
+    __asm__ volatile("1:" blocks(BLOCK(sums("%[from]", "%[value]"))) "cmp %[to], %[end]\n bne 1b\n"       \
+                     : [to] "+r"(to), [from] "+r"(from)                                                    \
+                     : [value] "r"(value), [end] "r"(end)                                                  \
+                     : "r3", "r4", "r5", "r6", "r8", "r9", "r10", "r11", "cc", "memory")
+#define ADD_TWO(sums, blocks)                                                                              \
+    __asm__ volatile("1:" blocks(BLOCK(sums("%[from]", "%[value]") sums("%[from_2]", "%[value_2]")))       \
+                     "cmp %[to], %[end]\n bne 1b\n"                                                        \
+                     : [to] "+r"(to), [from] "+r"(from), [from_2] "+r"(from_2)                             \
+                     : [value] "r"(value), [value_2] "r"(value_2), [end] "r"(end)                          \
+                     : "r3", "r4", "r5", "r6", "r8", "r9", "r10", "r11", "cc", "memory")
+#define ONCE(block) block
+#define TWICE(block) block block
+
+/* From `to` to `end`, which are not equal, in fours. */
+static inline void fast_one(uint32_t *to, const uint32_t *end, const int8_t *from, uint32_t value, bool bytes)
+{
+    bool twice = (end - to) % 8 == 0;
+
+    if (bytes && twice)
+        ADD_ONE(ADD_BYTES, TWICE);
+    else if (bytes)
+        ADD_ONE(ADD_BYTES, ONCE);
+    else if (twice)
+        ADD_ONE(ADD_WORDS, TWICE);
+    else
+        ADD_ONE(ADD_WORDS, ONCE);
+}
+
+static inline void fast_two(uint32_t *to, const uint32_t *end, const int8_t *from, uint32_t value,
+                            const int8_t *from_2, uint32_t value_2, bool bytes)
+{
+    bool twice = (end - to) % 8 == 0;
+
+    if (bytes && twice)
+        ADD_TWO(ADD_BYTES, TWICE);
+    else if (bytes)
+        ADD_TWO(ADD_BYTES, ONCE);
+    else if (twice)
+        ADD_TWO(ADD_WORDS, TWICE);
+    else
+        ADD_TWO(ADD_WORDS, ONCE);
+}
+
+/* All terms, over as many words as divide by four. Returns how many these are. */
+static inline uint32_t add_fours(uint32_t *words, const int8_t *weights, const es_term *terms, uint32_t term_count,
+                                 uint32_t count, bool bytes)
+{
+    const es_term *last = terms + (term_count & ~1u);
+    const uint32_t *end = words + (count & ~3u);
+
+    if (words == end)
+        return 0;
+    for (; terms < last; terms += 2)
+        fast_two(words, end, weights + terms[0].vector, terms[0].value, weights + terms[1].vector, terms[1].value,
+                 bytes);
+    if (term_count & 1)
+        fast_one(words, end, weights + terms->vector, terms->value, bytes);
     return count & ~3u;
 }
 #else
-#define fast_one_pairs(accumulators, weights, value, count) 0
-#define fast_two_pairs(accumulators, weights, value, weights_2, value_2, count) 0
+#define add_fours(words, weights, terms, term_count, count, bytes) 0
 #endif
 
-/* `count` words of accumulators; an even number of them unless the last weight vectors end. */
-static inline void add_one_pairs(uint32_t *restrict accumulators, const int8_t *restrict weights, uint32_t value,
-                                 uint32_t count)
+/* One or, with a second value, two terms over words first, first + 1, ... */
+static inline void add_rest(uint32_t *restrict words, uint32_t first, uint32_t count, const int8_t *restrict from,
+                            uint32_t value, const int8_t *restrict from_2, uint32_t value_2, bool bytes)
 {
-    uint32_t i = fast_one_pairs(accumulators, weights, value, count);
+    uint32_t i = first;
 
     for (; i + 1 < count; i += 2) {
-        accumulators[i] += weight_pair(weights + 2 * i) * value;
-        accumulators[i + 1] += weight_pair(weights + 2 * i + 1) * value;
+        words[i] += word_of(from, i, 0, bytes) * value + (from_2 ? word_of(from_2, i, 0, bytes) * value_2 : 0);
+        words[i + 1] += word_of(from, i, 1, bytes) * value + (from_2 ? word_of(from_2, i, 1, bytes) * value_2 : 0);
     }
     if (i < count)
-        accumulators[i] += weight_pair(weights + 2 * i) * value;
+        words[i] += word_of(from, i, 0, bytes) * value + (from_2 ? word_of(from_2, i, 0, bytes) * value_2 : 0);
 }
 
-static inline void add_two_pairs(uint32_t *restrict accumulators, const int8_t *restrict weights, uint32_t value,
-                                 const int8_t *restrict weights_2, uint32_t value_2, uint32_t count)
+/* Two terms at once read and write the accumulators half as often. */
+static inline void add_pairs(uint32_t *words, const int8_t *weights, const es_term *terms, uint32_t term_count,
+                             uint32_t count, bool bytes)
 {
-    uint32_t i = fast_two_pairs(accumulators, weights, value, weights_2, value_2, count);
+    uint32_t first = add_fours(words, weights, terms, term_count, count, bytes), i = 0;
 
-    for (; i + 1 < count; i += 2) {
-        accumulators[i] += weight_pair(weights + 2 * i) * value + weight_pair(weights_2 + 2 * i) * value_2;
-        accumulators[i + 1] +=
-            weight_pair(weights + 2 * i + 1) * value + weight_pair(weights_2 + 2 * i + 1) * value_2;
-    }
-    if (i < count)
-        accumulators[i] += weight_pair(weights + 2 * i) * value + weight_pair(weights_2 + 2 * i) * value_2;
+    if (first == count)
+        return;
+    for (; ES_WITH_SPEED && i + 1 < term_count; i += 2)
+        add_rest(words, first, count, weights + terms[i].vector, terms[i].value, weights + terms[i + 1].vector,
+                 terms[i + 1].value, bytes);
+    for (; i < term_count; i++)
+        add_rest(words, first, count, weights + terms[i].vector, terms[i].value, NULL, 0, bytes);
 }
 
 void es_add_vectors_16(uint32_t *accumulators, const int8_t *weights, const es_term *terms,
                        uint32_t term_count, uint32_t length)
 {
-    uint32_t i = 0;
+    add_pairs(accumulators, weights, terms, term_count, length / 2, true);
+}
 
-    for (; ES_WITH_SPEED && i + 1 < term_count; i += 2)
-        add_two_pairs(accumulators, weights + terms[i].vector, terms[i].value, weights + terms[i + 1].vector,
-                      terms[i + 1].value, length / 2);
-    for (; i < term_count; i++)
-        add_one_pairs(accumulators, weights + terms[i].vector, terms[i].value, length / 2);
+void es_add_words_16(uint32_t *accumulators, const int8_t *weights, const es_term *terms, uint32_t term_count,
+                     uint32_t length)
+{
+    add_pairs(accumulators, weights, terms, term_count, length / 2, false);
 }
 
 /* ---- any values, weights of 4 bits, maxima ------------------------------- */

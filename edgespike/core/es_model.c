@@ -374,9 +374,10 @@ static bool weights_are_valid(es_span weights, const es_projection *projection, 
     uint64_t vectors = 1;
     uint32_t length = target->channels, stride = projection->weight_stride;
     uint32_t room; /* like them in elements, or in bytes that hold two */
-    bool halves = projection->weight_bits == 4;
+    bool halves = projection->weight_bits == 4, paired = target->accumulator_bytes == 2;
+    bool is_special = bits[projection->kind] == 8 && (halves || (projection->weight_bits == 16 && paired));
 
-    if (projection->weight_bits != bits[projection->kind] && !(halves && bits[projection->kind] == 8))
+    if (projection->weight_bits != bits[projection->kind] && !is_special)
         return false;
     if (projection->weight_bits == 0)
         return projection->weight_offset == 0 && projection->weight_stride == 0;
@@ -390,7 +391,7 @@ static bool weights_are_valid(es_span weights, const es_projection *projection, 
         return false;
     if (stride % (halves ? 2 : 4) != 0)
         return false;
-    if (halves && target->accumulator_bytes == 2 && length % 2 != 0)
+    if (is_special && paired && length % 2 != 0)
         return false;
     if (halves) {
         length = (length + 1) / 2;

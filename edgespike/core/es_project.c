@@ -80,7 +80,7 @@ static bool has_halves(const es_projection *projection)
 /* From one weight vector to the next. */
 static uint32_t vector_bytes(const es_projection *projection)
 {
-    return has_halves(projection) ? projection->weight_stride / 2 : projection->weight_stride;
+    return projection->weight_stride * projection->weight_bits / 8;
 }
 
 static const int8_t *weights_of(const es_net *net, const es_projection *projection)
@@ -92,7 +92,7 @@ static const int8_t *weights_of(const es_net *net, const es_projection *projecti
  * c * vectors_per_channel, counted from a place that depends on the target. */
 typedef struct es_terms {
     uint32_t count;
-    bool halves; /* weights of 4 bits */
+    uint8_t weight_bits;
     bool wide;   /* some value needs more than 16 bits */
     es_term terms[ES_GROUP];
 } es_terms;
@@ -111,7 +111,7 @@ static void list_terms(es_terms *list, const es_projection *projection, const es
         wide |= value + 0x8000u > UINT16_MAX;
     }
     list->count = count;
-    list->halves = has_halves(projection);
+    list->weight_bits = projection->weight_bits;
     list->wide = wide;
 }
 
@@ -134,11 +134,13 @@ static void add_terms(const es_target *target, uint32_t neuron, const int8_t *we
     if (paired && length % 2 != 0)
         for (uint32_t i = 0; i < count; i++)
             add_singly(target, neuron, weights, terms + i, length);
-    else if (ES_WITH_INT4 && paired && list->halves)
+    else if (ES_WITH_INT4 && paired && list->weight_bits == 4)
         es_add_halves_16(words + neuron / 2, weights, terms, count, length);
+    else if (paired && list->weight_bits == 16)
+        es_add_words_16(words + neuron / 2, weights, terms, count, length);
     else if (paired)
         es_add_vectors_16(words + neuron / 2, weights, terms, count, length);
-    else if (ES_WITH_INT4 && list->halves)
+    else if (ES_WITH_INT4 && list->weight_bits == 4)
         es_add_halves_32(words + neuron, weights, terms, count, length);
     else if (list->wide)
         es_add_wide_vectors_32(words + neuron, weights, terms, count, length);

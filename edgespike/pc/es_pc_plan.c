@@ -38,6 +38,11 @@ static int32_t half_weight(const uint8_t *weights, uint32_t index, uint32_t leng
     return above ? (int8_t)weights[byte] >> 4 : (int8_t)(uint8_t)(weights[byte] << 4) >> 4;
 }
 
+static int32_t word_weight(const uint32_t *words, uint32_t index)
+{
+    return index % 2 == 0 ? (int16_t)words[index / 2] : (int16_t)((words[index / 2] + 0x8000u) >> 16);
+}
+
 static int32_t weight_at(const es_model *model, const es_projection *projection, uint32_t vector, uint32_t index,
                          uint32_t length)
 {
@@ -46,6 +51,9 @@ static int32_t weight_at(const es_model *model, const es_projection *projection,
 
     if (projection->weight_bits == 4)
         return half_weight(weights + (size_t)vector * (projection->weight_stride / 2), index, length, paired);
+    if (projection->weight_bits == 16)
+        return word_weight((const uint32_t *)(const void *)weights + (size_t)vector * (projection->weight_stride / 2),
+                           index);
     return byte_weight((const int8_t *)weights + (size_t)vector * projection->weight_stride, index, paired);
 }
 

@@ -10,19 +10,20 @@ enum { with_dsp = ES_WITH_DSP };
 #undef ES_WITH_DSP
 #undef fast_one_32
 #undef fast_two_32
-#undef fast_one_pairs
-#undef fast_two_pairs
+#undef add_fours
 #define ES_WITH_DSP 0
 #define product plain_product
 #define add_one_32 plain_add_one_32
 #define add_two_32 plain_add_two_32
 #define weight_pair plain_weight_pair
-#define add_one_pairs plain_add_one_pairs
-#define add_two_pairs plain_add_two_pairs
+#define word_of plain_word_of
+#define add_rest plain_add_rest
+#define add_pairs plain_add_pairs
 #define lower plain_lower
 #define upper plain_upper
 #define es_add_vectors_32 plain_add_vectors_32
 #define es_add_vectors_16 plain_add_vectors_16
+#define es_add_words_16 plain_add_words_16
 #define es_add_wide_vectors_32 plain_add_wide_vectors_32
 #define es_add_halves_32 plain_add_halves_32
 #define es_add_halves_16 plain_add_halves_16
@@ -41,7 +42,7 @@ static uint32_t draw(void)
     return state >> 8;
 }
 
-static int8_t weights[TERMS * (LONGEST + 4)];
+static ES_ALIGNED int8_t weights[TERMS * (LONGEST + 4)];
 static uint32_t before[LONGEST + GUARD], here[LONGEST + GUARD], plain[LONGEST + GUARD];
 
 static void compare(uint32_t length, uint32_t count, uint32_t value_mask)
@@ -62,6 +63,10 @@ static void compare(uint32_t length, uint32_t count, uint32_t value_mask)
     plain_add_vectors_32(plain, weights, terms, count, length);
     es_add_vectors_16(here, weights, terms, count, length & ~1u);
     plain_add_vectors_16(plain, weights, terms, count, length & ~1u);
+    for (uint32_t i = 0; i < count; i++) /* vectors of words begin at words, and take twice the bytes */
+        terms[i].vector = draw() % (TERMS - 1) / 2 * 2 * (LONGEST + 4);
+    es_add_words_16(here, weights, terms, count, length & ~1u);
+    plain_add_words_16(plain, weights, terms, count, length & ~1u);
     if (memcmp(here, plain, sizeof here) != 0)
         printf("different: length %u, %u terms\n", (unsigned)length, (unsigned)count);
     if (memcmp(here + length, before + length, sizeof here - length * sizeof *here) != 0)

@@ -379,11 +379,8 @@ def test_from_samples_to_scores(
         printed = run(tmp_path / "program")
     else:
         arm_gcc, qemu = request.getfixturevalue("arm_gcc"), request.getfixturevalue("qemu")
-        (tmp_path / "board.ld").write_text(LINKER_SCRIPT)
-        flags = ["-mcpu=cortex-m4", "-mthumb", "-O2", "--specs=rdimon.specs", "-T", tmp_path / "board.ld"]
-        run(arm_gcc, *flags, f"-I{tmp_path / 'out'}", *sources, "-o", tmp_path / "program.elf")
-        board = ["-M", "mps2-an386", "-display", "none", "-monitor", "none", "-serial", "none"]
-        printed = run(qemu, *board, "-semihosting", "-kernel", tmp_path / "program.elf")
+        flags = ["-mcpu=cortex-m4", "-O2", f"-I{tmp_path / 'out'}"]
+        printed = run_on_board(arm_gcc, qemu, "mps2-an386", flags, sources, tmp_path)
     assert [list(map(int, line.split())) for line in printed.splitlines()] == expected
     assert len(expected) == 18
 

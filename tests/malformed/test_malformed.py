@@ -361,6 +361,12 @@ RULES: dict[str, list[tuple[str, str, Patch]]] = {
             "level",
             both(population(1, channels=2), projection(0, weight_bits=4)),
         ),
+        (
+            "16-bit vectors of odd length into two bytes",
+            "level",
+            both(population(1, channels=2), projection(0, weight_bits=16)),
+        ),
+        ("16 bits of a sum pool", "level", projection(2, weight_bits=16)),
         ("4-bit vectors behind the end", "level", projection(5, weight_bits=4, weight_stride=1 << 20)),
         ("no room for one 4-bit vector", "level", projection(5, weight_bits=4, weight_offset=128)),
         ("weight bits of a one to one", "level", projection(3, weight_bits=8)),
