@@ -27,7 +27,7 @@ from edgespike.importers.network import Float
 
 LIMIT = (1 << 15) - 1
 MOST_COARSE = 8.0  # of a weight's eight bits at most three
-MOST_ERROR = 1.03  # of the squared error with accumulators of 4 bytes: 0.13 dB
+MOST_ERROR = 1.05  # of the squared error with accumulators of 4 bytes: 0.2 dB
 
 
 def can_share_words(population: Population, connections: list[Connection]) -> bool:

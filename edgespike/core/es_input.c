@@ -89,7 +89,7 @@ static int32_t change_level(es_net *net, const es_event *event, uint32_t channel
     return es_input_level(net->model, channel, after) - es_input_level(net->model, channel, before);
 }
 
-void es_input_take(es_net *net, const es_event *event)
+void es_input_take(es_net *net, const es_event *event, const es_route *route)
 {
     es_pixel_events changed;
     uint32_t channel = channel_of(net, event);
@@ -105,7 +105,10 @@ void es_input_take(es_net *net, const es_event *event)
         changed.x = event->x;
         changed.count = 1;
         changed.channels[0] = (uint16_t)channel;
-        es_project(net, 0, &changed);
+        if (ES_WITH_SPEED && route)
+            es_count(net, 0, 1, es_project_along(net, route, &changed));
+        else
+            es_project(net, 0, &changed);
     }
     net->stats.input_events++;
 }

@@ -13,6 +13,13 @@
 #define ES_PRIVATE
 #endif
 
+/* A function that is inlined keeps its stack through all that its caller does afterwards. */
+#ifdef __GNUC__
+#define ES_APART __attribute__((noinline))
+#else
+#define ES_APART
+#endif
+
 #ifdef __cplusplus
 #define restrict __restrict
 #endif
@@ -449,9 +456,37 @@ typedef struct es_pixel_events {
     int32_t values[ES_GROUP]; /* never 0 */
 } es_pixel_events;
 
-/* Carries events to the targets of all projections that leave a population,
- * marks the target pixels, and counts. */
+/* Where the input of a population adds up. */
+typedef struct es_target {
+    const es_population *population;
+    uint32_t number;
+    uint8_t *accumulators; /* also currents, or the slot of a later tick */
+    uint32_t *touched;
+    bool decays;
+} es_target;
+
+/* A projection, with what all its events have in common. */
+typedef struct es_route {
+    const es_projection *projection;
+    es_target target;
+    const int8_t *weights;
+    uint32_t vector_bytes; /* from one weight vector to the next */
+    uint32_t length;       /* of a weight vector */
+    uint8_t kernel;        /* which of es_kernel.c: see es_project.c */
+    bool is_seamless;      /* rows of targets at a time */
+} es_route;
+
+/* The one projection that leaves a population, if it has no delay: NULL where there are others. */
+ES_PRIVATE const es_route *es_only_route(es_net *net, uint32_t source, es_route *route);
+
+/* Carries events along a projection and marks the target pixels. Returns how many targets they reach. */
+ES_PRIVATE uint32_t es_project_along(es_net *net, const es_route *route, const es_pixel_events *events);
+
+/* Carries events along all projections that leave a population, and counts. */
 ES_PRIVATE void es_project(es_net *net, uint32_t source, const es_pixel_events *events);
+
+/* Counts what a population has sent, and how many targets that reached. */
+ES_PRIVATE void es_count(es_net *net, uint32_t source, uint64_t events, uint64_t reached);
 
 /* Adds what arrives late in the open tick to a population, as if it was sent now. */
 ES_PRIVATE void es_deliver(es_net *net, uint32_t number);
@@ -533,8 +568,8 @@ ES_PRIVATE bool es_input_contains(const es_model *model, const es_event *event);
  * window and inside the input. */
 ES_PRIVATE int es_input_check(const es_net *net, const es_event *event);
 
-/* Takes a checked event of the open tick. */
-ES_PRIVATE void es_input_take(es_net *net, const es_event *event);
+/* Takes a checked event of the open tick; `route` is the input's only one, or NULL. */
+ES_PRIVATE void es_input_take(es_net *net, const es_event *event, const es_route *route);
 
 /* The level of an input neuron, from what its buffer holds. */
 ES_PRIVATE int32_t es_input_level(const es_model *model, uint32_t channel, uint32_t stored);

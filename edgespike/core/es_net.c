@@ -244,7 +244,7 @@ int es_net_reset(es_net *net)
     return ES_OK;
 }
 
-static int take(es_net *net, const es_event *event)
+static int take(es_net *net, const es_event *event, const es_route *route)
 {
     int status = ES_OK;
 
@@ -253,7 +253,7 @@ static int take(es_net *net, const es_event *event)
             return ES_ERR_RANGE;
         status = es_input_check(net, event);
         if (status == ES_OK)
-            es_input_take(net, event);
+            es_input_take(net, event, route);
         return status;
     }
     if (is_earlier(net, event->tick))
@@ -271,12 +271,19 @@ static int take(es_net *net, const es_event *event)
     close_ticks(net, stop_before(net, event->tick));
     status = told(net);
     if (status == ES_OK)
-        es_input_take(net, event);
+        es_input_take(net, event, route);
     return status;
 }
 
 int es_net_push(es_net *net, const es_event *events, size_t count, size_t *used)
 {
+#if ES_WITH_SPEED
+    es_route only;
+    const es_route *route = es_only_route(net, 0, &only);
+#else
+    const es_route *route = NULL;
+#endif
+
     *used = 0;
     if (net->state == FINISHED)
         return ES_ERR_STATE;
@@ -285,7 +292,7 @@ int es_net_push(es_net *net, const es_event *events, size_t count, size_t *used)
         int status;
         if (together != 0 && (*used += together) == count)
             break;
-        status = take(net, &events[*used]);
+        status = take(net, &events[*used], route);
         if (status != ES_OK)
             return status;
     }

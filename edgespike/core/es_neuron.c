@@ -145,7 +145,7 @@ static const uint8_t *told_levels(const es_work *work, const es_group *group)
 }
 
 /* Keeps the present levels of a group and lists what changed. */
-static void tell_levels(const es_work *work, const es_group *group, es_pixel_events *events)
+static ES_APART void tell_levels(const es_work *work, const es_group *group, es_pixel_events *events)
 {
     const uint8_t *told = told_levels(work, group);
     bool narrow = work->population->level_bytes == 1;
@@ -337,7 +337,7 @@ static bool integrate_quietly(const es_population *population, int32_t *restrict
 }
 
 /* Returns whether some neuron of the group would fire again without input. */
-static bool evaluate_integrate_and_fire(const es_work *work, const es_group *group, es_pixel_events *events)
+static ES_APART bool evaluate_integrate_and_fire(const es_work *work, const es_group *group, es_pixel_events *events)
 {
     const es_population *population = work->population;
     const int32_t *thresholds = parameters_of(work, group);
@@ -435,7 +435,7 @@ static bool step_cell(const es_population *population, es_cell *cell)
 }
 
 /* The same as evaluate_integrate_and_fire for neurons that have more state. */
-static bool evaluate_with_currents(const es_work *work, const es_group *group, es_pixel_events *events)
+static ES_APART bool evaluate_with_currents(const es_work *work, const es_group *group, es_pixel_events *events)
 {
     const int32_t *parameters = parameters_of(work, group);
     int32_t *membranes = (int32_t *)(void *)work->accumulators;
@@ -577,27 +577,42 @@ static es_quotients quotients_of(const es_work *work)
     return quotients;
 }
 
-static void tell_pixel(es_net *net, const es_work *work, const es_quotients *quotients, uint32_t pixel,
-                       es_pixel_events *events)
+/* The pixels of such a population, one after the other. */
+typedef struct es_telling {
+    es_quotients quotients;
+    const es_route *route; /* where all events go, if that is one way */
+    uint64_t events;       /* sent along the route */
+    uint64_t reached;
+} es_telling;
+
+static void tell_pixel(es_telling *telling, es_net *net, const es_work *work, uint32_t pixel, es_pixel_events *events)
 {
     uint32_t channels = work->population->channels, neuron = pixel * channels;
     const uint8_t *told = work->levels ? work->levels + neuron : initial_levels(work, events->y, events->x);
 
     for (uint32_t first = 0; first < channels; first += ES_GROUP) {
         uint32_t count = channels - first < ES_GROUP ? channels - first : ES_GROUP;
-        es_tell_quotients(quotients, neuron + first, first, count, told + first, events);
-        if (events->count > 0)
+        es_tell_quotients(&telling->quotients, neuron + first, first, count, told + first, events);
+        if (events->count == 0)
+            continue;
+        if (telling->route) {
+            telling->events += events->count;
+            telling->reached += es_project_along(net, telling->route, events);
+        } else {
             es_project(net, work->number, events);
+        }
     }
 }
 
-/* Evaluates the touched pixels of such a population. */
+/* Evaluates the touched pixels. */
 static void tell_population(es_net *net, const es_work *work, uint32_t *touched, uint32_t pixels)
 {
-    es_quotients quotients = quotients_of(work);
     uint32_t width = work->population->width;
     es_pixel_events events;
+    es_telling telling = {quotients_of(work), NULL, 0, 0};
+    es_route route;
 
+    telling.route = es_only_route(net, work->number, &route);
     for (uint32_t first = 0; first < pixels; first += 32) {
         uint32_t bits = touched[first / 32];
         touched[first / 32] = 0;
@@ -605,13 +620,14 @@ static void tell_population(es_net *net, const es_work *work, uint32_t *touched,
         events.x = first % width;
         for (uint32_t pixel = first; bits != 0; bits >>= 1, pixel++) {
             if (bits & 1)
-                tell_pixel(net, work, &quotients, pixel, &events);
+                tell_pixel(&telling, net, work, pixel, &events);
             if (++events.x == width) {
                 events.x = 0;
                 events.y++;
             }
         }
     }
+    es_count(net, work->number, telling.events, telling.reached);
 }
 #endif
 

@@ -1,43 +1,33 @@
 /* Projections: from the events of one pixel to all their targets. */
 #include "es_internal.h"
 
+enum { DOWN, ACROSS }; /* axes of a kernel */
+
 /* ---- targets ----------------------------------------------------------- */
 
-typedef struct es_target {
-    const es_population *population;
-    uint32_t number;
-    uint8_t *accumulators; /* where input adds up: also currents, or the slot of a later tick */
-    uint32_t *touched;
-    bool decays;
-} es_target;
-
-static es_target present_target(const es_net *net, uint32_t number)
+static void find_present_target(const es_net *net, uint32_t number, es_target *target)
 {
-    es_target target;
-    bool has_currents;
+    const es_population *population = &net->model->populations[number];
+    bool has_currents = es_has_currents(population);
 
-    target.number = number;
-    target.population = &net->model->populations[number];
-    has_currents = es_has_currents(target.population);
-    target.accumulators = es_buffer_of(net, number, has_currents ? ES_CURRENTS : ES_ACCUMULATORS);
-    target.touched = (uint32_t *)(void *)es_buffer_of(net, number, ES_TOUCHED);
-    target.decays = es_decays(target.population) && !has_currents;
-    return target;
+    target->population = population;
+    target->number = number;
+    target->accumulators = es_buffer_of(net, number, has_currents ? ES_CURRENTS : ES_ACCUMULATORS);
+    target->touched = (uint32_t *)(void *)es_buffer_of(net, number, ES_TOUCHED);
+    target->decays = es_decays(population) && !has_currents;
 }
 
-static es_target target_of(es_net *net, const es_projection *projection)
+static void find_target(es_net *net, const es_projection *projection, es_target *target)
 {
-    es_target target = present_target(net, projection->target);
-
+    find_present_target(net, projection->target, target);
     if (ES_WITH_DELAYS && projection->delay != 0) {
         es_inbox_slot slot = es_inbox_slot_of(net, projection->target, projection->delay);
-        target.accumulators = slot.values;
-        target.touched = slot.touched;
-        target.decays = false;
+        target->accumulators = slot.values;
+        target->touched = slot.touched;
+        target->decays = false;
         if (net->under_way < projection->delay)
             net->under_way = projection->delay;
     }
-    return target;
 }
 
 /* Marks `run` pixels for evaluation; what they had decayed comes before what arrives. */
@@ -72,75 +62,108 @@ static uint32_t shifted(const es_projection *projection, int32_t value)
     return (uint32_t)value << projection->shift;
 }
 
-static bool has_halves(const es_projection *projection)
+/* ---- routes ------------------------------------------------------------ */
+
+enum { ONE_BY_ONE, BYTES_16, WORDS_16, HALVES_16, BYTES_32, HALVES_32 }; /* es_route.kernel */
+
+static uint8_t kernel_of(const es_projection *projection, const es_population *target, uint32_t length)
 {
-    return ES_WITH_INT4 && projection->weight_bits == 4;
+    bool halves = ES_WITH_INT4 && projection->weight_bits == 4;
+
+    if (!es_has_pairs(target))
+        return halves ? HALVES_32 : BYTES_32;
+    if (length % 2 != 0)
+        return ONE_BY_ONE;
+    if (projection->weight_bits == 16)
+        return WORDS_16;
+    return halves ? HALVES_16 : BYTES_16;
 }
 
-/* From one weight vector to the next. */
-static uint32_t vector_bytes(const es_projection *projection)
+/* Whether all weight vectors of a source channel are one: those for target pixels side by side lie
+ * side by side too, since kernels are stored from right to left. */
+static bool is_seamless(const es_projection *projection, const es_population *target)
 {
-    return projection->weight_stride * projection->weight_bits / 8;
+    return projection->kind == ES_CONVOLUTION && projection->stride[DOWN] == 1 && projection->stride[ACROSS] == 1 &&
+           projection->dilation[DOWN] == 1 && projection->dilation[ACROSS] == 1 && projection->groups == 1 &&
+           projection->weight_stride == target->channels &&
+           (projection->weight_bits != 4 || es_has_pairs(target));
 }
 
-static const int8_t *weights_of(const es_net *net, const es_projection *projection)
+static void find_route(es_net *net, const es_projection *projection, es_route *route)
 {
-    return (const int8_t *)net->model->weights + projection->weight_offset;
+    const es_population *target = &net->model->populations[projection->target];
+
+    find_target(net, projection, &route->target);
+    route->projection = projection;
+    route->weights = (const int8_t *)net->model->weights + projection->weight_offset;
+    route->vector_bytes = projection->weight_stride * projection->weight_bits / 8;
+    route->length = target->channels;
+    if (projection->kind == ES_CONVOLUTION)
+        route->length /= projection->groups;
+    route->kernel = kernel_of(projection, target, route->length);
+    route->is_seamless = ES_WITH_SPEED && is_seamless(projection, target);
+}
+
+const es_route *es_only_route(es_net *net, uint32_t source, es_route *route)
+{
+    const es_population *population = &net->model->populations[source];
+    const es_projection *projection = &net->model->projections[population->first_projection];
+
+    if (!ES_WITH_SPEED || population->projection_count != 1 || projection->delay != 0)
+        return NULL;
+    find_route(net, projection, route);
+    return route;
 }
 
 /* The events of a pixel as terms; the weight vector of channel c is number
  * c * vectors_per_channel, counted from a place that depends on the target. */
 typedef struct es_terms {
     uint32_t count;
-    uint8_t weight_bits;
-    bool wide;   /* some value needs more than 16 bits */
+    bool wide; /* some value needs more than 16 bits */
     es_term terms[ES_GROUP];
 } es_terms;
 
-static void list_terms(es_terms *list, const es_projection *projection, const es_pixel_events *events,
+static void list_terms(es_terms *list, const es_route *route, const es_pixel_events *events,
                        uint32_t vectors_per_channel)
 {
-    uint32_t count = events->count, shift = projection->shift;
-    uint32_t channel_bytes = vectors_per_channel * vector_bytes(projection);
-    bool wide = false;
+    uint32_t count = events->count, shift = route->projection->shift;
+    uint32_t channel_bytes = vectors_per_channel * route->vector_bytes, wide = 0;
 
     for (uint32_t i = 0; i < count; i++) {
         uint32_t value = (uint32_t)events->values[i] << shift;
         list->terms[i].vector = events->channels[i] * channel_bytes;
         list->terms[i].value = value;
-        wide |= value + 0x8000u > UINT16_MAX;
+        wide |= (value + 0x8000u) >> 16;
     }
     list->count = count;
-    list->weight_bits = projection->weight_bits;
-    list->wide = wide;
+    list->wide = wide != 0;
 }
 
-/* One by one: where targets of 2 bytes are not even in number. */
-static void add_singly(const es_target *target, uint32_t neuron, const int8_t *weights, const es_term *term,
-                       uint32_t length)
+/* Where targets of 2 bytes are not even in number. */
+static void add_one_by_one(const es_target *target, uint32_t neuron, const int8_t *weights, const es_term *terms,
+                           uint32_t count, uint32_t length)
 {
-    for (uint32_t i = 0; i < length; i++)
-        add(target, neuron + i, (uint32_t)weights[term->vector + i] * term->value);
+    for (uint32_t i = 0; i < count; i++)
+        for (uint32_t j = 0; j < length; j++)
+            add(target, neuron + j, (uint32_t)weights[terms[i].vector + j] * terms[i].value);
 }
 
 /* Adds terms to `length` targets that lie together. */
-static void add_terms(const es_target *target, uint32_t neuron, const int8_t *weights, const es_terms *list,
+static void add_terms(const es_route *route, uint32_t neuron, const int8_t *weights, const es_terms *list,
                       uint32_t first, uint32_t count, uint32_t length)
 {
     const es_term *terms = list->terms + first;
-    uint32_t *words = (uint32_t *)(void *)target->accumulators;
-    bool paired = es_has_pairs(target->population);
+    uint32_t *words = (uint32_t *)(void *)route->target.accumulators;
 
-    if (paired && length % 2 != 0)
-        for (uint32_t i = 0; i < count; i++)
-            add_singly(target, neuron, weights, terms + i, length);
-    else if (ES_WITH_INT4 && paired && list->weight_bits == 4)
-        es_add_halves_16(words + neuron / 2, weights, terms, count, length);
-    else if (paired && list->weight_bits == 16)
-        es_add_words_16(words + neuron / 2, weights, terms, count, length);
-    else if (paired)
+    if (ES_WITH_PAIRS && route->kernel == BYTES_16)
         es_add_vectors_16(words + neuron / 2, weights, terms, count, length);
-    else if (ES_WITH_INT4 && list->weight_bits == 4)
+    else if (ES_WITH_PAIRS && route->kernel == WORDS_16)
+        es_add_words_16(words + neuron / 2, weights, terms, count, length);
+    else if (ES_WITH_PAIRS && ES_WITH_INT4 && route->kernel == HALVES_16)
+        es_add_halves_16(words + neuron / 2, weights, terms, count, length);
+    else if (ES_WITH_PAIRS && route->kernel == ONE_BY_ONE)
+        add_one_by_one(&route->target, neuron, weights, terms, count, length);
+    else if (ES_WITH_INT4 && route->kernel == HALVES_32)
         es_add_halves_32(words + neuron, weights, terms, count, length);
     else if (list->wide)
         es_add_wide_vectors_32(words + neuron, weights, terms, count, length);
@@ -194,8 +217,6 @@ static bool next_tap(es_taps *taps)
     return seek(taps);
 }
 
-enum { DOWN, ACROSS };
-
 static bool first_tap(es_taps *taps, const es_projection *projection, int axis, uint32_t source,
                       uint16_t target_size)
 {
@@ -218,47 +239,32 @@ static bool first_tap(es_taps *taps, const es_projection *projection, int axis, 
 
 /* Each returns the number of targets that its events reached. */
 
-static uint32_t project_dense(es_net *net, const es_projection *projection, const es_pixel_events *events)
+static ES_APART uint32_t project_dense(es_net *net, const es_route *route, const es_pixel_events *events)
 {
-    const es_population *source = &net->model->populations[projection->source];
-    es_target target = target_of(net, projection);
-    uint32_t length = target.population->channels;
+    const es_population *source = &net->model->populations[route->projection->source];
     size_t first = (size_t)(events->y * source->width + events->x) * source->channels;
     es_terms list;
 
-    touch(net, &target, 0, 1);
-    list_terms(&list, projection, events, 1);
-    add_terms(&target, 0, weights_of(net, projection) + first * vector_bytes(projection), &list, 0,
-              list.count, length);
-    return events->count * length;
+    touch(net, &route->target, 0, 1);
+    list_terms(&list, route, events, 1);
+    add_terms(route, 0, route->weights + first * route->vector_bytes, &list, 0, list.count, route->length);
+    return events->count * route->length;
 }
 
 /* What the events of a pixel add to one target pixel. */
-static void convolve(const es_target *target, uint32_t pixel, const es_projection *projection,
-                     const int8_t *weights, const es_pixel_events *events, const es_terms *list,
-                     uint32_t group_size)
+static void convolve(const es_route *route, uint32_t pixel, const int8_t *weights, const es_pixel_events *events,
+                     const es_terms *list, uint32_t group_size)
 {
-    uint32_t channels = target->population->channels;
-    uint32_t length = channels / projection->groups;
+    uint32_t neuron = pixel * route->target.population->channels;
 
-    if (projection->groups == 1) {
-        add_terms(target, pixel * channels, weights, list, 0, list->count, channels);
+    if (route->projection->groups == 1) {
+        add_terms(route, neuron, weights, list, 0, list->count, route->length);
         return;
     }
     for (uint32_t i = 0; i < list->count; i++) {
         uint32_t group = events->channels[i] / group_size;
-        add_terms(target, pixel * channels + group * length, weights, list, i, 1, length);
+        add_terms(route, neuron + group * route->length, weights, list, i, 1, route->length);
     }
-}
-
-/* Whether all weight vectors of a source channel are one: those for target pixels side by side lie
- * side by side too, since kernels are stored from right to left. */
-static bool is_seamless(const es_projection *projection, const es_population *target)
-{
-    return projection->stride[DOWN] == 1 && projection->stride[ACROSS] == 1 &&
-           projection->dilation[DOWN] == 1 && projection->dilation[ACROSS] == 1 && projection->groups == 1 &&
-           projection->weight_stride == target->channels &&
-           (!has_halves(projection) || es_has_pairs(target));
 }
 
 /* Targets that a source reaches along one axis with stride and dilation 1. */
@@ -280,22 +286,23 @@ static es_reach reach_of(const es_projection *projection, int axis, uint32_t sou
 }
 
 /* A row of targets at a time. Returns the number of target pixels. */
-static uint32_t convolve_rows(es_net *net, const es_target *target, const es_projection *projection,
-                              const es_pixel_events *events, const es_terms *list)
+static uint32_t convolve_rows(es_net *net, const es_route *route, const es_pixel_events *events,
+                              const es_terms *list)
 {
-    uint32_t width = target->population->width, channels = target->population->channels;
-    uint32_t columns = projection->kernel[ACROSS], row_bytes = columns * vector_bytes(projection);
-    es_reach down = reach_of(projection, DOWN, events->y, target->population->height);
+    const es_projection *projection = route->projection;
+    uint32_t width = route->target.population->width, channels = route->length;
+    uint32_t columns = projection->kernel[ACROSS], row_bytes = columns * route->vector_bytes;
+    es_reach down = reach_of(projection, DOWN, events->y, route->target.population->height);
     es_reach across = reach_of(projection, ACROSS, events->x, width);
     uint32_t pixel = down.first * width + across.first, run = across.end - across.first;
-    const int8_t *weights = weights_of(net, projection) +
-                            (size_t)(down.position * columns + columns - 1 - across.position) * vector_bytes(projection);
+    const int8_t *weights =
+        route->weights + (size_t)(down.position * columns + columns - 1 - across.position) * route->vector_bytes;
 
     if (down.first >= down.end || across.first >= across.end)
         return 0;
     for (uint32_t row = down.first; row < down.end; row++) {
-        touch(net, target, pixel, run);
-        add_terms(target, pixel * channels, weights, list, 0, list->count, run * channels);
+        touch(net, &route->target, pixel, run);
+        add_terms(route, pixel * channels, weights, list, 0, list->count, run * channels);
         pixel += width;
         weights -= row_bytes;
     }
@@ -303,42 +310,40 @@ static uint32_t convolve_rows(es_net *net, const es_target *target, const es_pro
 }
 
 /* A target pixel at a time. Returns their number. */
-static uint32_t convolve_pixels(es_net *net, const es_target *target, const es_projection *projection,
-                                const es_pixel_events *events, const es_terms *list)
+static uint32_t convolve_pixels(es_net *net, const es_route *route, const es_pixel_events *events,
+                                const es_terms *list)
 {
-    const int8_t *weights = weights_of(net, projection);
+    const es_projection *projection = route->projection;
+    uint16_t height = route->target.population->height, width = route->target.population->width;
     uint32_t group_size = net->model->populations[projection->source].channels / projection->groups;
     uint32_t columns = projection->kernel[ACROSS], pixels = 0;
     es_taps down, across;
 
-    for (bool row = first_tap(&down, projection, DOWN, events->y, target->population->height); row;
-         row = next_tap(&down)) {
-        for (bool column = first_tap(&across, projection, ACROSS, events->x, target->population->width);
-             column; column = next_tap(&across)) {
-            uint32_t pixel = down.target * target->population->width + across.target;
+    for (bool row = first_tap(&down, projection, DOWN, events->y, height); row; row = next_tap(&down)) {
+        for (bool column = first_tap(&across, projection, ACROSS, events->x, width); column;
+             column = next_tap(&across)) {
+            uint32_t pixel = down.target * width + across.target;
             uint32_t vector = (down.position + 1) * columns - 1 - across.position;
-            touch(net, target, pixel, 1);
-            convolve(target, pixel, projection, weights + (size_t)vector * vector_bytes(projection), events, list,
-                     group_size);
+            touch(net, &route->target, pixel, 1);
+            convolve(route, pixel, route->weights + (size_t)vector * route->vector_bytes, events, list, group_size);
             pixels++;
         }
     }
     return pixels;
 }
 
-static uint32_t project_convolution(es_net *net, const es_projection *projection,
-                                    const es_pixel_events *events)
+static ES_APART uint32_t project_convolution(es_net *net, const es_route *route, const es_pixel_events *events)
 {
-    es_target target = target_of(net, projection);
+    const es_projection *projection = route->projection;
     uint32_t pixels;
     es_terms list;
 
-    list_terms(&list, projection, events, (uint32_t)projection->kernel[DOWN] * projection->kernel[ACROSS]);
-    if (ES_WITH_SPEED && is_seamless(projection, target.population))
-        pixels = convolve_rows(net, &target, projection, events, &list);
+    list_terms(&list, route, events, (uint32_t)projection->kernel[DOWN] * projection->kernel[ACROSS]);
+    if (ES_WITH_SPEED && route->is_seamless)
+        pixels = convolve_rows(net, route, events, &list);
     else
-        pixels = convolve_pixels(net, &target, projection, events, &list);
-    return pixels * events->count * (target.population->channels / projection->groups);
+        pixels = convolve_pixels(net, route, events, &list);
+    return pixels * events->count * route->length;
 }
 
 /* Whether no two windows of a pool share a source: then each reaches one target at most. */
@@ -384,10 +389,10 @@ static void project_to_pixel(es_net *net, const es_target *target, uint32_t pixe
         add_values(target, pixel, projection, events);
 }
 
-static uint32_t project_pool(es_net *net, const es_projection *projection, const es_pixel_events *events)
+static ES_APART uint32_t project_pool(es_net *net, const es_route *route, const es_pixel_events *events)
 {
-    es_target target = target_of(net, projection);
-    uint16_t height = target.population->height, width = target.population->width;
+    const es_projection *projection = route->projection;
+    uint16_t height = route->target.population->height, width = route->target.population->width;
     uint32_t pixels = 0;
     es_taps down, across;
 
@@ -396,62 +401,69 @@ static uint32_t project_pool(es_net *net, const es_projection *projection, const
         uint32_t x = only_target(projection, ACROSS, events->x, width);
         if (y == height || x == width)
             return 0;
-        project_to_pixel(net, &target, y * width + x, projection, events);
+        project_to_pixel(net, &route->target, y * width + x, projection, events);
         return events->count;
     }
     for (bool row = first_tap(&down, projection, DOWN, events->y, height); row; row = next_tap(&down)) {
         for (bool column = first_tap(&across, projection, ACROSS, events->x, width); column;
              column = next_tap(&across)) {
-            project_to_pixel(net, &target, down.target * width + across.target, projection, events);
+            project_to_pixel(net, &route->target, down.target * width + across.target, projection, events);
             pixels++;
         }
     }
     return pixels * events->count;
 }
 
-static uint32_t project_one_to_one(es_net *net, const es_projection *projection,
-                                   const es_pixel_events *events)
+static ES_APART uint32_t project_one_to_one(es_net *net, const es_route *route, const es_pixel_events *events)
 {
-    const int16_t *weights =
-        (const int16_t *)(const void *)(net->model->weights + projection->weight_offset);
-    es_target target = target_of(net, projection);
-    uint32_t pixel = events->y * target.population->width + events->x;
+    const es_target *target = &route->target;
+    const int16_t *weights = (const int16_t *)(const void *)route->weights;
+    uint32_t pixel = events->y * target->population->width + events->x;
 
-    touch(net, &target, pixel, 1);
+    touch(net, target, pixel, 1);
     for (uint32_t i = 0; i < events->count; i++) {
         uint32_t channel = events->channels[i];
-        add(&target, pixel * target.population->channels + channel,
-            (uint32_t)weights[channel] * shifted(projection, events->values[i]));
+        add(target, pixel * target->population->channels + channel,
+            (uint32_t)weights[channel] * shifted(route->projection, events->values[i]));
     }
     return events->count;
 }
 
-static uint32_t project_by(es_net *net, const es_projection *projection, const es_pixel_events *events)
+uint32_t es_project_along(es_net *net, const es_route *route, const es_pixel_events *events)
 {
-    switch (projection->kind) {
+    switch (route->projection->kind) {
     case ES_DENSE:
-        return project_dense(net, projection, events);
+        return project_dense(net, route, events);
     case ES_CONVOLUTION:
-        return project_convolution(net, projection, events);
+        return project_convolution(net, route, events);
     case ES_ONE_TO_ONE:
-        return project_one_to_one(net, projection, events);
+        return project_one_to_one(net, route, events);
     default: /* ES_SUM_POOL, ES_MAX_POOL_WINDOW */
-        return project_pool(net, projection, events);
+        return project_pool(net, route, events);
     }
 }
 
-void es_project(es_net *net, uint32_t number, const es_pixel_events *events)
+void es_count(es_net *net, uint32_t source, uint64_t events, uint64_t reached)
 {
-    const es_population *source = &net->model->populations[number];
-    es_population_stats *stats = es_stats_of(net, number);
+    es_population_stats *stats = es_stats_of(net, source);
+
+    stats->events += events;
+    stats->synops += reached;
+    net->stats.events += events;
+    net->stats.synops += reached;
+}
+
+void es_project(es_net *net, uint32_t source, const es_pixel_events *events)
+{
+    const es_population *population = &net->model->populations[source];
     uint64_t reached = 0;
 
-    for (uint32_t i = 0; i < source->projection_count; i++)
-        reached += project_by(net, &net->model->projections[source->first_projection + i], events);
-    stats->events += events->count;
-    stats->synops += reached;
-    net->stats.events += events->count;
-    net->stats.synops += reached;
+    for (uint32_t i = 0; i < population->projection_count; i++) {
+        es_route route;
+        find_route(net, &net->model->projections[population->first_projection + i], &route);
+        reached += es_project_along(net, &route, events);
+    }
+    es_count(net, source, events->count, reached);
 }
 
 /* ---- what arrives late ------------------------------------------------- */
@@ -470,10 +482,11 @@ static void deliver_pixel(es_net *net, const es_target *target, const es_inbox_s
 
 void es_deliver(es_net *net, uint32_t number)
 {
-    es_target target = present_target(net, number);
     es_inbox_slot slot = es_inbox_slot_of(net, number, 0);
-    uint32_t pixels = es_pixel_count(target.population);
+    uint32_t pixels = es_pixel_count(&net->model->populations[number]);
+    es_target target;
 
+    find_present_target(net, number, &target);
     for (uint32_t first = 0; first < pixels; first += 32) {
         uint32_t bits = slot.touched[first / 32];
         slot.touched[first / 32] = 0;
