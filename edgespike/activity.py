@@ -18,19 +18,22 @@ from edgespike.operations import (
     GROUP,
     Operations,
     Term,
+    bit,
     decays,
     evaluation,
+    group_sent,
+    has_quotients,
     input_event,
     passes_twice,
     quotient_digits,
     reading,
     reset,
-    sending,
     sent,
     settling,
     touching,
 )
 from edgespike.reference import ReferenceNetwork, Values, decayed, per_neuron
+from edgespike.sending import sending
 from edgespike.work import joined
 
 __all__ = ["Activity", "count_operations"]
@@ -107,6 +110,7 @@ class Activity(ReferenceNetwork):
         """The same; events after early exit has decided are skipped."""
         taken = input_event(self.graph)
         others = self.input_events - self.operations[taken]
+        self.operations["push"] += 1
         result = super().push(events)
         self.operations["event skipped"] += self.input_events - self.operations[taken] - others
         return result
@@ -126,12 +130,15 @@ class Activity(ReferenceNetwork):
         if number > 0 and emitted.any():
             self._count_groups(number, *_groups(emitted, self.group))
             self.operations[sent(self.graph.populations[number])] += int(np.count_nonzero(emitted))
+            if has_quotients(self.graph.populations[number]):
+                fours = emitted.reshape(*emitted.shape[:2], -1, 4).any(axis=3)
+                self.operations["four changed"] += int(np.count_nonzero(fours))
             if passes_twice(self.graph, number):
                 self.operations["neuron of a firing group"] += _neurons_of_groups(emitted, self.group)
 
     def _count_groups(self, number: int, y: Values, x: Values, sizes: Values, greatest: Values) -> None:
         """Groups at (y, x) with so many events, the greatest of which is ``greatest`` (negative: -1 - it)."""
-        self.operations["group"] += len(y)
+        self.operations[group_sent(self.graph, number)] += len(y)
         mask = np.zeros(self.graph.populations[number].shape[:2], bool)
         mask[y, x] = True
         for place, (projection, terms) in enumerate(self._sending[number]):
@@ -280,7 +287,7 @@ class Activity(ReferenceNetwork):
         neuron = population.neuron
         pixels = y * population.shape[1] + x
         _, last = np.unique(pixels[::-1] // 32, return_index=True)  # highest bit of each word
-        self.operations["bit"] += int((pixels[::-1][last] % 32 + 1).sum())
+        self.operations[bit(population)] += int((pixels[::-1][last] % 32 + 1).sum())
         if isinstance(neuron, IntegrateAndFire) and neuron.rounding != Rounding.NONE:
             self._count_decay(number, neuron, mask)
 

@@ -37,17 +37,20 @@ from edgespike.operations import (
     WORD,
     Operations,
     Term,
+    bit,
     decays,
     evaluation,
+    group_sent,
+    has_quotients,
     input_event,
     passes_twice,
     quotient_digits,
     reading,
-    sending,
     sent,
     settling,
     touching,
 )
+from edgespike.sending import sending
 from edgespike.work import Reach
 
 __all__ = ["costs_of", "instructions", "worst_event", "worst_push", "worst_reading", "worst_tick"]
@@ -102,7 +105,8 @@ def _worst(graph: Graph, costs: Costs, group: int, with_tick: bool) -> float:
             parts.append((cost * (rows @ term.rows), columns @ term.columns, each))
         if number > 0 and not isinstance(graph.populations[number].neuron, Accumulator):
             spans = np.minimum(_spans(columns) + WORD - 1, columns.shape[1] + WORD)
-            parts.append((costs["bit"] * rows.sum(axis=1), spans, touched))
+            name = bit(graph.populations[number])
+            parts.append((costs[name] * rows.sum(axis=1), spans, touched))
     total = sum(
         (row[:, None, None] * column[:, None] * channel for row, column, channel in parts),
         start=np.zeros(reach.shape),
@@ -132,7 +136,9 @@ def _population_terms(graph: Graph, number: int, group: int) -> list[tuple[Term,
     population = graph.populations[number]
     height, width, _ = population.shape
     ones = (np.ones(height, np.int64), np.ones(width, np.int64))
-    terms = [(Term("group", *ones), "group")]
+    terms = [(Term(group_sent(graph, number), *ones), "group")]
+    if has_quotients(population):
+        terms.append((Term("four changed", *ones, "fours"), "group"))
     if number > 0:
         terms.append((Term(sent(population), *ones, "each"), "group"))
         if isinstance(population.neuron, IntegrateAndFire):
@@ -225,7 +231,7 @@ def worst_tick(graph: Graph, core: str, group: int = GROUP) -> float:
         for term, how_many in _population_terms(graph, number, group):
             each = 1 if how_many == "pixel" else int(term.of_sizes(sizes).sum())
             count[term.name] += term.factor * int(term.rows.sum()) * int(term.columns.sum()) * each
-        count["bit"] += height * width
+        count[bit(population)] += height * width
         if inbox_slots(graph, number):
             count["inbox pixel"] += height * width
             count["inbox value"] += population.size

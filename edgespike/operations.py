@@ -4,10 +4,11 @@ A kind is a name, such as "convolution pixel": one pixel that one group of event
 convolution. How often each happens follows from which neurons send, by arithmetic on shapes alone.
 Neurons of one pixel that send at once, up to 32 of them (ES_GROUP), form a **group**: what it costs in a
 projection is a product of something that depends on its row, its column and its size. Such
-products are written down here once, as `Term`, and counted in `edgespike/activity.py` for groups
-that were sent, and in `edgespike/instructions.py` for all that could be.
+products are written down once, as `Term`, here and for projections in `edgespike/sending.py`. They are
+counted in `edgespike/activity.py` for groups that were sent, and in `edgespike/instructions.py` for
+all that could be.
 
-This module mirrors es_project.c, es_neuron.c, es_net.c and es_input.c, and changes with them.
+This module mirrors es_level.c, es_neuron.c, es_net.c and es_input.c, and changes with them.
 """
 
 from __future__ import annotations
@@ -23,36 +24,34 @@ from edgespike.arena import has_stamps, inbox_slots, keeps_scores, level_bytes, 
 from edgespike.graph import (
     Accumulator,
     Activation,
-    Convolution,
-    Dense,
     Graph,
     IntegrateAndFire,
     MaxPool,
-    MaxPoolWindow,
-    OneToOne,
     Population,
-    Projection,
     Readout,
     Rounding,
     SpikeInput,
-    SumPool,
 )
 from edgespike.modelfile import alike
 from edgespike.work import joined
 
 __all__ = [
     "GROUP",
+    "Counts",
     "Operations",
     "Term",
+    "bit",
     "cleared",
     "decays",
     "evaluation",
+    "group_sent",
+    "has_only_route",
+    "has_quotients",
     "input_event",
     "passes_twice",
     "quotient_digits",
     "reading",
     "reset",
-    "sending",
     "sent",
     "settling",
     "touching",
@@ -76,7 +75,7 @@ class Term:
     """A kind of operation: ``factor * rows[y] * columns[x] * size`` times for a group at pixel (y, x).
 
     ``size``: "one" for every group, "each" its events, "pairs" its events two by two, "odd" the
-    one that is left.
+    one that is left, "fours" as many fours of neurons as they can lie in.
     """
 
     name: str
@@ -91,6 +90,8 @@ class Term:
             return sizes
         if self.size == "pairs":
             return sizes // 2
+        if self.size == "fours":
+            return np.minimum(sizes, GROUP // 4)
         return sizes % 2 if self.size == "odd" else (sizes > 0).astype(np.int64)
 
 
@@ -103,13 +104,14 @@ def cleared(size: int) -> Operations:
 
 
 def _copied(size: int, aligned: int, unaligned: int) -> Operations:
-    """Calls of memcpy, one for each pixel of ``size`` bytes: how it copies depends on size and alignment."""
-    count: Operations = Counter({"pixel copied": aligned + unaligned})
+    """Calls of es_copy with ``size`` bytes each: how it copies depends on size and alignment."""
+    count: Operations = Counter({"copy": aligned + unaligned})
     if size < 16:
         count["word copied alone"] = aligned * (size // 4)
     else:
         count["long copy"] = aligned
         count["block copied"] = aligned * (size // 16)
+        count["rest copied"] = aligned * (size % 16 > 0)
         count["word copied"] = aligned * (size % 16 // 4)
     length = "short" if size < 8 else "long"
     count[f"{length} unaligned copy"] = unaligned
@@ -118,23 +120,33 @@ def _copied(size: int, aligned: int, unaligned: int) -> Operations:
 
 
 def _spread(graph: Graph, number: int, value_bytes: int) -> Operations:
-    """A population's initial values, from a table that has rows and columns that are alike once."""
+    """A population's initial values, from a table that has rows and columns that are alike once.
+
+    A row that is like the one before is copied from there, others pixel by pixel.
+    """
     population = graph.populations[number]
     height, width, channels = population.shape
     size = channels * value_bytes
-    pixels = height * width
-    aligned = pixels
-    if size % 4:
-        counted = number == 0 and graph.input.event_counts is not None  # all zeros
-        levels = None if population.initial_level is None else population.initial_level * (not counted)
-        rows, columns = alike(population.initial, levels)
-        index = rows.classes[:, None] * len(columns.first) + columns.classes
-        to = np.arange(pixels).reshape(height, width)
-        aligned = int(np.count_nonzero((index * size % 4 == 0) & (to * size % 4 == 0)))
-    return _copied(size, aligned, pixels - aligned) + Counter({"table copied": 1, "row copied": height})
+    counted = number == 0 and graph.input.event_counts is not None  # all zeros
+    levels = None if population.initial_level is None else population.initial_level * (not counted)
+    rows, columns = alike(population.initial, levels)
+    as_before = np.concatenate([[False], rows.classes[1:] == rows.classes[:-1]])
+    like = int(np.count_nonzero(as_before))
+    index = rows.classes[:, None] * len(columns.first) + columns.classes
+    to = np.arange(height * width).reshape(height, width)
+    aligned = int(np.count_nonzero(((index * size % 4 == 0) & (to * size % 4 == 0))[~as_before]))
+    row_size = width * size
+    row_aligned = (
+        int(np.count_nonzero(as_before[np.arange(height) * row_size % 4 == 0])) if row_size % 4 == 0 else 0
+    )
+    return (
+        _copied(size, aligned, (height - like) * width - aligned)
+        + _copied(row_size, row_aligned, like - row_aligned)
+        + Counter({"table copied": 1, "row copied": height, "pixel copied": (height - like) * width})
+    )
 
 
-# ---- projections -------------------------------------------------------------
+# ---- what a population is ----------------------------------------------------
 
 
 def touching(population: Population) -> str:
@@ -150,92 +162,40 @@ def decays(population: Population) -> bool:
     )
 
 
-def _steps(connection: Convolution | SumPool | MaxPoolWindow, size: int, axis: int) -> Counts:
-    """Kernel positions that the core walks through for each source row or column."""
-    kernel = connection.weight.shape[1:3] if isinstance(connection, Convolution) else connection.kernel
-    distance = np.arange(size) + connection.padding[axis]
-    return np.minimum(kernel[axis], distance // connection.dilation[axis] + 1)
-
-
-def _digits_of_taps(connection: Convolution | SumPool | MaxPoolWindow, size: int, axis: int) -> Counts:
-    """Of the division that finds the first target of each source row or column."""
-    return quotient_digits((np.arange(size) + connection.padding[axis]) // connection.stride[axis])
-
-
 def quotient_digits(quotients: Counts) -> Counts:
     """Rounds of a division in software, which finds 4 bits of the quotient at a time."""
     bits = np.frexp(np.abs(quotients).astype(np.float64))[1]
     return np.where(bits < 2, 0, (bits + 3) // 4).astype(np.int64)
 
 
-def sending(graph: Graph, projection: Projection, wide: bool) -> Iterator[Term]:
-    """What groups of events cost in a projection.
-
-    Args:
-        wide: some value of the group, shifted, needs more than 16 bits.
-    """
-    source, target = graph.populations[projection.source], graph.populations[projection.target]
-    connection = projection.connection
-    joins = joined(connection, source.shape, target.shape)
-    rows, columns, _ = joins.fan_outs
-    ones = (np.ones(source.shape[0], np.int64), np.ones(source.shape[1], np.int64))
-    if projection.delay:
-        yield Term("delayed", *ones)
-    elif decays(target):
-        yield Term(touching(target), rows, columns)
-    if isinstance(connection, Dense):
-        yield Term("dense", *ones)
-        yield Term("term", *ones, "each")
-        yield from _vectors(target, ones, target.shape[2], connection.weight_bits, wide, grouped=False)
-    elif isinstance(connection, OneToOne):
-        yield Term("one to one", *ones)
-        yield Term("one to one value", *ones, "each")
-    else:
-        name = {Convolution: "convolution", SumPool: "sum pool", MaxPoolWindow: "max pool"}[type(connection)]
-        yield Term(name, *ones)
-        yield Term(f"{name} step down", _steps(connection, source.shape[0], 0), ones[1])
-        yield Term("quotient digit", _digits_of_taps(connection, source.shape[0], 0), ones[1])
-        yield Term(f"{name} row", rows, ones[1])
-        yield Term(f"{name} step across", rows, _steps(connection, source.shape[1], 1))
-        yield Term("quotient digit", rows, _digits_of_taps(connection, source.shape[1], 1))
-        yield Term(f"{name} pixel", rows, columns)
-        if isinstance(connection, SumPool):
-            yield Term("sum pool value", rows, columns, "each")
-        elif isinstance(connection, Convolution):
-            yield Term("term", *ones, "each")
-            length = target.shape[2] // connection.groups
-            grouped = connection.groups > 1
-            yield from _vectors(target, (rows, columns), length, connection.weight_bits, wide, grouped)
+def has_quotients(population: Population) -> bool:
+    """Whether es_level.c tells its levels four at a time."""
+    neuron = population.neuron
+    return (
+        isinstance(neuron, Activation)
+        and level_bytes(population) == 1
+        and neuron.level_min == 0
+        and neuron.table is None
+        and population.shape[2] % 4 == 0
+    )
 
 
-def _vectors(
-    target: Population,
-    pixels: tuple[Counts, Counts],
-    length: int,
-    weight_bits: int,
-    wide: bool,
-    grouped: bool,
-) -> Iterator[Term]:
-    """The kernels of es_kernel.c: a call, vectors two by two, the last one, and their elements."""
-    bits = target.accumulator_bits
-    if grouped:
-        yield Term("grouped kernel call", *pixels, "each")
-    else:
-        yield Term("kernel call", *pixels)
-    if weight_bits == 4:
-        yield Term(f"{bits}-bit vector of 4-bit weights", *pixels, "each")
-        yield Term(f"{bits}-bit 4-bit weight", *pixels, "each", length)
-    elif wide and bits == 32:
-        yield Term("wide vector", *pixels, "each")
-        yield Term("wide weight", *pixels, "each", length)
-    elif grouped:
-        yield Term(f"{bits}-bit vector", *pixels, "each")
-        yield Term(f"{bits}-bit weight", *pixels, "each", length)
-    else:
-        yield Term(f"{bits}-bit pair", *pixels, "pairs")
-        yield Term(f"{bits}-bit pair of weights", *pixels, "pairs", length)
-        yield Term(f"{bits}-bit vector", *pixels, "odd")
-        yield Term(f"{bits}-bit weight", *pixels, "odd", length)
+def has_only_route(graph: Graph, number: int) -> bool:
+    """Whether the core finds out once where the events of a population go, not for each group."""
+    population = graph.populations[number]
+    outgoing = graph.outgoing(number)
+    told = number == 0 or has_quotients(population)
+    return told and len(outgoing) == 1 and outgoing[0].delay == 0
+
+
+def group_sent(graph: Graph, number: int) -> str:
+    """What sending a group of events is called, whatever the projections."""
+    return "group along a route" if has_only_route(graph, number) else "group"
+
+
+def bit(population: Population) -> str:
+    """What looking at a bit of the touched ones is called."""
+    return "bit told" if has_quotients(population) else "bit"
 
 
 # ---- input, ticks, neurons -----------------------------------------------------
@@ -257,7 +217,7 @@ def settling(graph: Graph) -> Operations:
             count["readout"] += 1
             count.update(cleared(4 * words))
         else:
-            count["population"] += 1
+            count["population told" if has_quotients(population) else "population"] += 1
             count["word"] += words
         count["projection passed"] += next(
             index for index, projection in enumerate(graph.projections) if projection.target == number
@@ -276,6 +236,11 @@ def evaluation(graph: Graph, number: int, group: int) -> Iterator[Term]:
     ones = (np.ones(height, np.int64), np.ones(width, np.int64))
     groups = -(-channels // group)
     if isinstance(neuron, Accumulator):
+        return
+    if has_quotients(population):
+        yield Term("pixel told", *ones)
+        yield Term("group told", *ones, factor=groups)
+        yield Term(_four_levels(population), *ones, factor=channels // 4)
         return
     yield Term("pixel", *ones)
     if isinstance(neuron, Activation | MaxPool):
@@ -301,6 +266,17 @@ def evaluation(graph: Graph, number: int, group: int) -> Iterator[Term]:
         yield Term(kind, *window, factor=channels)
     elif isinstance(neuron, IntegrateAndFire):
         yield from _integration(graph, number, neuron, ones, groups)
+
+
+def _four_levels(population: Population) -> str:
+    """What telling four levels is called: es_level.c has loops for the usual numbers of levels."""
+    neuron = population.neuron
+    assert isinstance(neuron, Activation)
+    if neuron.shift:
+        return "four shifted levels"
+    if population.accumulator_bits == 16:
+        return "four levels to 15" if neuron.level_max == 15 else "four levels of 16 bits"
+    return "four levels to 255" if neuron.level_max == 255 else "four levels of 32 bits"
 
 
 def _integration(
@@ -340,6 +316,8 @@ def passes_twice(graph: Graph, number: int) -> bool:
 
 def sent(population: Population) -> str:
     """What appending one event to a group is called."""
+    if has_quotients(population):
+        return "quotient told"
     return "spike" if isinstance(population.neuron, IntegrateAndFire) else "level told"
 
 

@@ -21,8 +21,6 @@ import json
 import os
 import re
 import struct
-import subprocess
-import tempfile
 import zlib
 from collections import Counter
 from collections.abc import Iterator
@@ -33,6 +31,7 @@ from typing import Any
 import numpy as np
 from calibration_graphs import calibration_graph
 from numpy.typing import NDArray
+from qemu_instructions import CORES, job_of, measure, run
 from random_graphs import choose, number, random_events, random_graph
 
 import edgespike
@@ -46,23 +45,11 @@ from edgespike.operations import Operations
 from edgespike.session import InferenceSession
 
 ROOT = Path(__file__).resolve().parents[1]
-FIRMWARE = ROOT / "firmware"
 RECORD = Path(edgespike.__file__).parent / "data" / "instructions.json"
 DOCS = ROOT / "docs" / "fit.md"
 TABLE = re.compile(r"(<!-- made by tools/measure_instructions.py -->\n\n).*?(\n\n)", re.DOTALL)
-# A core's code runs on a board with that core, or one that has its instructions too.
-CORES = {
-    "cortex-m0": "mps2-an385",
-    "cortex-m0plus": "mps2-an385",
-    "cortex-m3": "mps2-an385",
-    "cortex-m4": "mps2-an386",
-    "cortex-m7": "mps2-an500",
-    "cortex-m55": "mps3-an547",
-}
-SHIFT = 8  # an instruction takes 2**8 ns
-BATCH = 1_900_000  # bytes of jobs that the smallest board has room for
-FITTED = (1_000_000, 800)  # the first seed, and how many networks
-FRESH = (8_000_000, 300)
+FITTED = (1_000_000, 1000)  # the first seed, and how many networks
+FRESH = (9_000_000, 300)
 STREAM = 1  # its number
 MOST_SCORES = 4096  # that the probe has room for
 MOST_OPERATIONS = 5_000_000  # of a random network: no board's clock of 32 bits may pass all its range
@@ -78,7 +65,7 @@ class Job:
 
     def to_bytes(self) -> bytes:
         """For the probe: the network by itself."""
-        return _job(encode_model(self.graph), self.events.tobytes(), 0)
+        return job_of(encode_model(self.graph), self.events.tobytes(), 0)
 
     def over_link(self) -> tuple[bytes, Operations]:
         """For the probe: the sample as a host sends it, and what that means for the link."""
@@ -91,12 +78,7 @@ class Job:
         upload = uploading(encode_model(self.graph))
         operations: Operations = Counter({"link byte": len(sent), "link event": len(self.events)})
         operations.update({"link frame": len(frames), "link sample": 1})
-        return _job(b"", struct.pack("<I", len(upload)) + upload + sent, 1), operations
-
-
-def _job(model: bytes, rest: bytes, kind: int) -> bytes:
-    parts = (struct.pack("<III", len(model), len(rest), kind), model, rest)
-    return b"".join(part + bytes(-len(part) % 16) for part in parts)
+        return job_of(b"", struct.pack("<I", len(upload)) + upload + sent, 1), operations
 
 
 def uploading(model: bytes) -> bytes:
@@ -109,79 +91,6 @@ def uploading(model: bytes) -> bytes:
     start = struct.pack("<BBHIII", Mode.LOSSLESS, 0, 0, STREAM, 0, zlib.crc32(model))
     frames.append(_link.encode_frame(FrameType.START, 0, 0, 3, start))
     return b"".join(frames)
-
-
-# ---- QEMU --------------------------------------------------------------------
-
-
-def run(*command: object) -> str:
-    done = subprocess.run([str(part) for part in command], capture_output=True, text=True)
-    if done.returncode:
-        raise SystemExit(done.stderr)
-    return done.stdout
-
-
-def build(core: str, folder: Path) -> Path:
-    """The probe for a core, made by the firmware's Makefile with other sources."""
-    run(
-        "make",
-        "--silent",
-        "-C",
-        FIRMWARE,
-        f"BOARD={CORES[core]}",
-        f"CPU=-mcpu={core} -mthumb -mfloat-abi=soft",
-        f"OUT={folder}",
-        "SOURCES=instruction_probe.c cortex-m/startup.c $(BOARD_SOURCES) $(wildcard $(CORE)/*.c)",
-        "VPATH=. cortex-m drivers boards/$(BOARD) $(CORE) ../tools",
-    )
-    return folder / "edgespike.elf"
-
-
-def measure(core: str, jobs: list[bytes]) -> list[int]:
-    """Instructions of each job on a core."""
-    with tempfile.TemporaryDirectory() as name:
-        elf = build(core, Path(name))
-        symbols = [line.split() for line in run("arm-none-eabi-nm", elf).splitlines()]
-        (address,) = (int(row[0], 16) for row in symbols if row[-1] == "before_jobs")
-        counts: list[int] = []
-        for batch in batches(jobs):
-            file = Path(name) / "jobs.bin"
-            file.write_bytes(b"".join(batch) + bytes(16))
-            counts += emulate(CORES[core], elf, file, address + 16)
-    assert len(counts) == len(jobs)
-    return counts
-
-
-def batches(jobs: list[bytes]) -> Iterator[list[bytes]]:
-    """The jobs in the same order, in parts that a board has room for."""
-    batch: list[bytes] = []
-    for job in jobs:
-        if batch and sum(map(len, batch)) + len(job) > BATCH:
-            yield batch
-            batch = []
-        batch.append(job)
-    yield batch
-
-
-def emulate(board: str, elf: Path, file: Path, address: int) -> list[int]:
-    """Runs the jobs of one file."""
-    command = ["qemu-system-arm", "-M", board, "-kernel", str(elf), "-display", "none", "-monitor", "none"]
-    command += ["-icount", f"shift={SHIFT},align=off,sleep=off", "-serial", "stdio"]
-    command += ["-device", f"loader,file={file},addr={address:#x},force-raw=on"]
-    said = b""
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as qemu:
-        assert qemu.stdout is not None
-        while not said.endswith(b"end"):
-            byte = qemu.stdout.read(1)
-            if not byte:
-                raise SystemExit(f"QEMU ended after {said!r}")
-            said += byte
-        qemu.kill()
-    numbers = [int(word) for word in said[:-3].split()]
-    failed = [status for status in numbers[::2] if status]
-    if failed:
-        raise SystemExit(f"jobs failed with the codes {failed}")
-    return [round(microseconds * 1000 / 2**SHIFT) for microseconds in numbers[1::2]]
 
 
 # ---- networks ------------------------------------------------------------------

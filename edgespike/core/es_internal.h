@@ -13,6 +13,13 @@
 #define ES_PRIVATE
 #endif
 
+/* Whether divisions are calls: worth a look whether one is needed. */
+#if defined(__arm__) && !defined(__ARM_FEATURE_IDIV)
+#define ES_SLOW_DIVISION 1
+#else
+#define ES_SLOW_DIVISION 0
+#endif
+
 /* A function that is inlined keeps its stack through all that its caller does afterwards. */
 #ifdef __GNUC__
 #define ES_APART __attribute__((noinline))

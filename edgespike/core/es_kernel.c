@@ -280,6 +280,8 @@ void es_copy(uint8_t *restrict to, const uint8_t *restrict from, uint32_t bytes)
                          : [end] "r"(end)
                          : "r3", "r4", "r5", "r6", "cc", "memory");
         bytes &= 15;
+        if (bytes == 0)
+            return;
     }
 #endif
     memcpy(to, from, bytes);

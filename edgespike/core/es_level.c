@@ -41,8 +41,11 @@ uint32_t es_level(const es_model *model, const es_population *population, uint32
 #if ES_WITH_SPEED
 static inline uint32_t quotient(int32_t shifted, int32_t step, int32_t greatest)
 {
-    int32_t steps = shifted / step; /* rounded up where it is negative: 0 or less, as rounded down */
+    int32_t steps;
 
+    if (ES_SLOW_DIVISION && shifted < step)
+        return 0;
+    steps = shifted / step; /* rounded up where it is negative: 0 or less, as rounded down */
     if (steps < 0)
         steps = 0;
     return (uint32_t)(steps > greatest ? greatest : steps);

@@ -24,7 +24,7 @@ from pathlib import Path
 
 from tables import machine, record
 
-TABLES = ("cnn", "video", "sensor", "activity", "process", "frameworks")
+TABLES = ("cnn", "video", "sensor", "activity", "process", "frameworks", "cortex_m4", "cortex_m4_synops")
 
 
 def main() -> None:
