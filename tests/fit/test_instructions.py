@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.util
+import importlib
 import os
 import sys
 from collections import Counter
@@ -31,19 +31,15 @@ from edgespike.instructions import (
 from edgespike.operations import reset
 from edgespike.work import works_at_once
 
-TOOL = Path(__file__).parents[2] / "tools" / "measure_instructions.py"
+TOOLS = Path(__file__).parents[2] / "tools"
 CORE = "cortex-m0"  # where division and products depend on values
 
 
 @pytest.fixture(scope="module")
 def tool() -> Any:
     """The tool as a module."""
-    spec = importlib.util.spec_from_file_location("measure_instructions", TOOL)
-    assert spec and spec.loader
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
+    sys.path.append(str(TOOLS))
+    return importlib.import_module("measure_instructions")
 
 
 @pytest.fixture(scope="module")
