@@ -111,7 +111,7 @@ def _worst(graph: Graph, costs: Costs, group: int, with_tick: bool) -> float:
         (row[:, None, None] * column[:, None] * channel for row, column, channel in parts),
         start=np.zeros(reach.shape),
     )
-    event: Operations = Counter({input_event(graph): 1})
+    event: Operations = Counter({input_event(graph): 1, "push": 1})
     if counts := graph.input.event_counts:
         event["quotient digit"] = 2 * int(quotient_digits(np.array(counts.slices - 1)))
     return sum(costs[name] * count for name, count in event.items()) + float(total.max())

@@ -69,7 +69,7 @@ def test_a_board_greets_when_it_starts() -> None:
 
 def test_hello_says_what_the_board_is() -> None:
     info = RawBoard(model_capacity=1000, arena_capacity=2000, max_payload=128, ring_size=4096).hello()
-    assert (info.protocol, info.model_format) == ((1, 0), (1, 0))
+    assert (info.protocol, info.model_format) == ((1, 0), (2, 0))
     assert (info.model_capacity, info.arena_capacity) == (1000, 2000)
     assert (info.max_payload, info.window) == (128, 4096 - 256)
     assert (info.model_size, info.input_shape, info.result_slots, info.name) == (0, (0, 0, 0), 0, "emulated")
