@@ -160,7 +160,7 @@ def test_a_model_of_another_format_says_which_end_is_older() -> None:
     info = Connection(EmulatedTransport(EmulatedBoard()), 5, 0.1).hello()
     for major, step in ((0, "convert the network again"), (9, "update the board's firmware")):
         changed = COUNTING[:8] + major.to_bytes(2, "little") + COUNTING[10:]
-        with pytest.raises(Exception, match=f"format {major}.0, .* reads 1.x") as caught:
+        with pytest.raises(Exception, match=f"format {major}.0, .* reads 2.x") as caught:
             check_fit(info, "here", changed)
         assert step in caught.value.hint  # type: ignore[attr-defined]
 
