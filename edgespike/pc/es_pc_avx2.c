@@ -8,8 +8,9 @@
 #define ES_PC_TABLE es_pc_avx2
 #define ES_PC_TARGET __attribute__((target("avx2,fma")))
 
-enum { GROUP = 2, LOWEST = 0, VECTORS = 2, WIDE_BLOCKS = 2, WIDE_PIXELS = 2, NARROW_PIXELS = 4 };
+enum { GROUP = 2, LOWEST = 0, VECTORS = 2, WIDE_BLOCKS = 2, WIDE_PIXELS = 2, NARROW_PIXELS = 4, FEW_PIXELS = 2 };
 #define DENSE_NANOSECONDS 0.8
+#define SCATTER_NANOSECONDS 0.08
 
 typedef __m256i vector;
 
@@ -18,30 +19,47 @@ static bool is_available(void)
     return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
 }
 
-ES_PC_TARGET ES_PC_INLINE vector zero(void)
-{
-    return _mm256_setzero_si256();
-}
-
-ES_PC_TARGET ES_PC_INLINE vector broadcast(const uint8_t *four)
+ES_PC_TARGET ES_PC_INLINE vector broadcast(const void *four)
 {
     return _mm256_set1_epi32(es_pc_word(four));
 }
 
-ES_PC_TARGET ES_PC_INLINE vector load(const uint8_t *weights)
+ES_PC_TARGET ES_PC_INLINE vector load(const void *numbers)
 {
-    return _mm256_load_si256((const __m256i *)(const void *)weights);
+    return _mm256_loadu_si256((const __m256i *)numbers);
 }
 
-ES_PC_TARGET ES_PC_INLINE vector multiply_add_groups(vector sum, vector given, vector weight)
+ES_PC_TARGET ES_PC_INLINE void store(void *numbers, vector given)
+{
+    _mm256_storeu_si256((__m256i *)numbers, given);
+}
+
+ES_PC_TARGET ES_PC_INLINE vector first_lanes(uint32_t count)
+{
+    return _mm256_cmpgt_epi32(_mm256_set1_epi32((int32_t)count), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
+}
+
+ES_PC_TARGET ES_PC_INLINE vector load_some(const void *numbers, uint32_t count)
+{
+    return _mm256_maskload_epi32((const int *)numbers, first_lanes(count));
+}
+
+ES_PC_TARGET ES_PC_INLINE void store_some(void *numbers, vector given, uint32_t count)
+{
+    _mm256_maskstore_epi32((int *)numbers, first_lanes(count), given);
+}
+
+ES_PC_TARGET ES_PC_INLINE vector add(vector a, vector b)
+{
+    return _mm256_add_epi32(a, b);
+}
+
+ES_PC_TARGET ES_PC_INLINE vector multiply_add_pairs(vector sum, vector given, vector weight)
 {
     return _mm256_add_epi32(sum, _mm256_madd_epi16(given, weight));
 }
 
-ES_PC_TARGET ES_PC_INLINE void store(int32_t *sums, vector sum)
-{
-    _mm256_storeu_si256((__m256i *)(void *)sums, sum);
-}
+#define multiply_add_groups multiply_add_pairs
 
 #include "es_pc_kernels.h"
 #endif

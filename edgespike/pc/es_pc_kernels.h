@@ -1,74 +1,12 @@
 /* The kernels in C that compilers make vector instructions of: the body of a table. The file that
- * includes it defines ES_PC_TARGET, the attribute that allows these instructions. */
+ * includes it defines ES_PC_TARGET, the attribute that allows these instructions, `vector` (VECTORS of
+ * them hold ES_PC_BLOCK numbers of 32 bits), and what is done with one: load, store, load_some and
+ * store_some (only the first numbers), broadcast, add, multiply_add_groups (4 bytes of differences and
+ * of weights, as `group` says) and multiply_add_pairs (shorts). */
 
-ES_PC_TARGET static inline uint8_t level_of(const es_pc_steps *steps, int32_t accumulator, uint32_t i)
-{
-    int32_t step = steps->step[i];
-    int32_t number = (int32_t)(((uint32_t)accumulator << steps->shift) + (uint32_t)(step / 2));
-    int32_t level;
+enum { LANES = ES_PC_BLOCK / VECTORS };
 
-    number = number < steps->low[i] ? steps->low[i] : number;
-    number = number > steps->high[i] ? steps->high[i] : number;
-    number -= steps->low[i];
-    /* The quotient by the reciprocal may be one off in either direction; the remainder tells. */
-    level = (int32_t)((float)number * steps->reciprocal[i]);
-    number -= level * step;
-    level += number >= step;
-    level -= number < 0;
-    return (uint8_t)level;
-}
-
-/* The same where the quotient by the reciprocal is never off (es_pc_steps). */
-ES_PC_TARGET static inline uint8_t quick_level_of(const es_pc_steps *steps, int32_t accumulator, uint32_t i)
-{
-    int32_t number = (int32_t)(((uint32_t)accumulator << steps->shift) + (uint32_t)(steps->step[i] / 2));
-    float quotient = ((float)number - (float)steps->low[i]) * steps->reciprocal[i];
-
-    quotient = quotient < steps->most ? quotient : steps->most;
-    quotient = quotient > 0.0f ? quotient : 0.0f;
-    return (uint8_t)(int32_t)quotient;
-}
-
-/* The upper of two accumulators in a word gets its own value, not one less where the lower is negative. */
-ES_PC_TARGET static void unpair(int16_t *restrict values, const uint32_t *restrict accumulators, uint32_t count)
-{
-    for (uint32_t i = 0; i < count / 2; i++) {
-        uint32_t word = accumulators[i] + (accumulators[i] << 1 & 0x10000u);
-        memcpy(values + 2 * i, &word, sizeof word);
-    }
-}
-
-ES_PC_TARGET static void levels_16(const es_pc_steps *steps, const int16_t *restrict accumulators,
-                                   uint8_t *restrict levels, uint32_t count)
-{
-    const es_pc_steps given = *steps;
-
-    if (given.quick)
-        for (uint32_t i = 0; i < count; i++)
-            levels[i] = quick_level_of(&given, accumulators[i], i);
-    else
-        for (uint32_t i = 0; i < count; i++)
-            levels[i] = level_of(&given, accumulators[i], i);
-}
-
-ES_PC_TARGET static void levels_32(const es_pc_steps *steps, const int32_t *restrict accumulators,
-                                   uint8_t *restrict levels, uint32_t count)
-{
-    const es_pc_steps given = *steps;
-
-    if (given.quick)
-        for (uint32_t i = 0; i < count; i++)
-            levels[i] = quick_level_of(&given, accumulators[i], i);
-    else
-        for (uint32_t i = 0; i < count; i++)
-            levels[i] = level_of(&given, accumulators[i], i);
-}
-
-ES_PC_TARGET static void maximum(uint8_t *restrict maxima, const uint8_t *restrict values, uint32_t count)
-{
-    for (uint32_t i = 0; i < count; i++)
-        maxima[i] = values[i] > maxima[i] ? values[i] : maxima[i];
-}
+/* ---- element by element --------------------------------------------------- */
 
 ES_PC_TARGET static es_pc_change differences(int16_t *restrict result, uint8_t *restrict told,
                                              const uint8_t *restrict now, uint32_t count)
@@ -95,13 +33,24 @@ ES_PC_TARGET static es_pc_change differences(int16_t *restrict result, uint8_t *
     return change;
 }
 
-ES_PC_TARGET static uint32_t count_changed(const int16_t *differences_of, uint32_t count)
+ES_PC_TARGET static void maximum(uint8_t *restrict maxima, const uint8_t *restrict values, uint32_t count)
 {
-    uint32_t changed = 0;
-
     for (uint32_t i = 0; i < count; i++)
-        changed += differences_of[i] != 0;
-    return changed;
+        maxima[i] = values[i] > maxima[i] ? values[i] : maxima[i];
+}
+
+ES_PC_TARGET static uint64_t reach(const int16_t *restrict given, const uint16_t *restrict reached, uint32_t count)
+{
+    uint64_t sum = 0;
+
+    for (uint32_t first = 0; first < count; first += 32768) {
+        uint32_t end = count - first < 32768 ? count : first + 32768;
+        uint32_t piece = 0;
+        for (uint32_t i = first; i < end; i++)
+            piece += given[i] != 0 ? reached[i] : 0u;
+        sum += piece;
+    }
+    return sum;
 }
 
 ES_PC_TARGET static void narrow(uint8_t *restrict bytes, const int16_t *restrict values, int32_t least,
@@ -127,76 +76,157 @@ ES_PC_TARGET static void narrow_rest(uint8_t *restrict bytes, const int16_t *res
     }
 }
 
+ES_PC_TARGET static void add_pairs(uint32_t *restrict accumulators, const uint32_t *restrict sums, uint32_t count)
+{
+    for (uint32_t i = 0; i < count / 2; i++)
+        accumulators[i] += sums[2 * i] + (sums[2 * i + 1] << 16);
+}
+
+#ifndef ES_PC_OWN_TELL
+#include "es_pc_tell.h"
+#endif
+
+/* ---- windows -------------------------------------------------------------- */
+
 #if defined(__GNUC__)
 typedef int16_t shorts __attribute__((vector_size(ES_PC_BLOCK * sizeof(int16_t))));
-typedef int32_t words __attribute__((vector_size(ES_PC_BLOCK * sizeof(int32_t))));
+typedef uint32_t words __attribute__((vector_size(ES_PC_BLOCK * sizeof(int32_t))));
+typedef uint8_t bytes __attribute__((vector_size(ES_PC_BLOCK)));
 
 /* ES_PC_BLOCK sums, which stay in registers. */
-ES_PC_TARGET ES_PC_INLINE void window_block(int32_t *sums, const int16_t *values, const uint32_t *runs,
-                                            uint32_t run_count, const int16_t *weights, uint32_t step)
+ES_PC_TARGET ES_PC_INLINE void window_block(uint32_t *accumulators, const es_pc_windows *given, const int16_t *source,
+                                            const int16_t *weights)
 {
-    words sum = {0};
+    words sum;
 
-    for (uint32_t run = 0; run < run_count; run++) {
+    memcpy(&sum, accumulators, sizeof sum);
+    for (uint32_t run = 0; run < given->run_count; run++) {
         shorts value, weight;
-        memcpy(&value, values + runs[run], sizeof value);
-        memcpy(&weight, weights + (size_t)run * step, sizeof weight);
+        memcpy(&value, source + given->runs[run], sizeof value);
+        memcpy(&weight, weights + (size_t)run * given->weight_step, sizeof weight);
         sum += __builtin_convertvector(value, words) * __builtin_convertvector(weight, words);
     }
-    memcpy(sums, &sum, sizeof sum);
+    memcpy(accumulators, &sum, sizeof sum);
+}
+
+ES_PC_TARGET ES_PC_INLINE void pool_block(uint8_t *maxima, const uint8_t *values, uint32_t columns,
+                                          uint32_t column_step)
+{
+    bytes greatest, value;
+
+    memcpy(&greatest, values, sizeof greatest);
+    for (uint32_t column = 1; column < columns; column++) {
+        memcpy(&value, values + (size_t)column * column_step, sizeof value);
+        bytes below = (bytes)(greatest < value);
+        greatest = (value & below) | (greatest & ~below);
+    }
+    memcpy(maxima, &greatest, sizeof greatest);
 }
 #endif
 
-ES_PC_TARGET static void windows(int32_t *sums, const int16_t *values, const uint32_t *runs, uint32_t run_count,
-                                 const int16_t *weights, uint32_t step, uint32_t count)
+ES_PC_TARGET static void windows(const es_pc_windows *given, uint32_t *accumulators)
 {
-    uint32_t first = 0;
+    const es_pc_windows here = *given;
+    const int16_t *source = here.source;
 
+    for (uint32_t pixel = 0; pixel < here.pixels; pixel++) {
+        uint32_t i = 0;
 #if defined(__GNUC__)
-    for (; first + ES_PC_BLOCK <= count; first += ES_PC_BLOCK)
-        window_block(sums + first, values + first, runs, run_count, weights + first, step);
+        for (; i + ES_PC_BLOCK <= here.channels; i += ES_PC_BLOCK)
+            window_block(accumulators + i, &here, source + i, here.weights + i);
 #endif
-    for (; first < count; first++) {
-        int32_t sum = 0;
-        for (uint32_t run = 0; run < run_count; run++)
-            sum += values[runs[run] + first] * weights[(size_t)run * step + first];
-        sums[first] = sum;
+        for (; i < here.channels; i++)
+            for (uint32_t run = 0; run < here.run_count; run++)
+                accumulators[i] +=
+                    (uint32_t)(source[here.runs[run] + i] * here.weights[(size_t)run * here.weight_step + i]);
+        accumulators += here.channels;
+        source += here.pixel_step;
     }
 }
 
-ES_PC_TARGET static void add_16(uint32_t *restrict accumulators, const int32_t *restrict sums,
-                                const int32_t *restrict totals, int32_t base, uint32_t count)
+ES_PC_TARGET static void pool(uint8_t *maxima, const uint8_t *values, uint32_t columns, uint32_t column_step,
+                              uint32_t pixels, uint32_t pixel_step, uint32_t channels)
 {
-    for (uint32_t i = 0; i < count / 2; i++) {
-        uint32_t low = (uint32_t)sums[2 * i] + (uint32_t)base * (uint32_t)totals[2 * i];
-        uint32_t high = (uint32_t)sums[2 * i + 1] + (uint32_t)base * (uint32_t)totals[2 * i + 1];
-        accumulators[i] += low + (high << 16);
+    for (uint32_t pixel = 0; pixel < pixels; pixel++) {
+        uint32_t i = 0;
+#if defined(__GNUC__)
+        for (; i + ES_PC_BLOCK <= channels; i += ES_PC_BLOCK)
+            pool_block(maxima + i, values + i, columns, column_step);
+#endif
+        for (; i < channels; i++) {
+            maxima[i] = values[i];
+            for (uint32_t column = 1; column < columns; column++) {
+                uint8_t value = values[(size_t)column * column_step + i];
+                maxima[i] = value > maxima[i] ? value : maxima[i];
+            }
+        }
+        maxima += channels;
+        values += pixel_step;
     }
 }
 
-ES_PC_TARGET static void add_32(uint32_t *restrict accumulators, const int32_t *restrict sums,
-                                const int32_t *restrict totals, int32_t base, uint32_t count)
+/* ---- events ----------------------------------------------------------------- */
+
+enum { MOST_BLOCKS = 4 };
+
+/* Sums of all terms stay in registers. The last of the vectors has `last` lanes. */
+ES_PC_TARGET ES_PC_INLINE void scatter_tile(uint32_t *accumulators, const int16_t *weights, const es_pc_term *terms,
+                                            uint32_t term_count, uint32_t vectors, uint32_t last)
 {
-    for (uint32_t i = 0; i < count; i++)
-        accumulators[i] += (uint32_t)sums[i] + (uint32_t)base * (uint32_t)totals[i];
+    vector sum[MOST_BLOCKS * VECTORS];
+
+    for (uint32_t v = 0; v + 1 < vectors; v++)
+        sum[v] = load(accumulators + v * LANES);
+    sum[vectors - 1] = load_some(accumulators + (vectors - 1) * LANES, last);
+    for (uint32_t term = 0; term < term_count; term++) {
+        const int16_t *from = weights + 2 * (size_t)terms[term].vector;
+        vector pair = broadcast(&terms[term].pair);
+        for (uint32_t v = 0; v < vectors; v++)
+            sum[v] = multiply_add_pairs(sum[v], pair, load(from + 2 * v * LANES));
+    }
+    for (uint32_t v = 0; v + 1 < vectors; v++)
+        store(accumulators + v * LANES, sum[v]);
+    store_some(accumulators + (vectors - 1) * LANES, sum[vectors - 1], last);
+}
+
+ES_PC_TARGET static void scatter_terms(uint32_t *accumulators, const int16_t *weights, const es_pc_term *terms,
+                                       uint32_t term_count, uint32_t count)
+{
+    for (; count >= MOST_BLOCKS * ES_PC_BLOCK; count -= MOST_BLOCKS * ES_PC_BLOCK) {
+        scatter_tile(accumulators, weights, terms, term_count, MOST_BLOCKS * VECTORS, LANES);
+        accumulators += MOST_BLOCKS * ES_PC_BLOCK;
+        weights += 2 * MOST_BLOCKS * ES_PC_BLOCK;
+    }
+    for (; count >= ES_PC_BLOCK; count -= ES_PC_BLOCK) {
+        scatter_tile(accumulators, weights, terms, term_count, VECTORS, LANES);
+        accumulators += ES_PC_BLOCK;
+        weights += 2 * ES_PC_BLOCK;
+    }
+    for (; count > 0; count -= count < LANES ? count : LANES) {
+        scatter_tile(accumulators, weights, terms, term_count, 1, count < LANES ? count : LANES);
+        accumulators += LANES;
+        weights += 2 * LANES;
+    }
 }
 
 /* ---- dot products ------------------------------------------------------- */
 
-/* The file that includes this defines `vector` (VECTORS of them hold ES_PC_BLOCK sums of 32 bits), and
- * broadcast, load, multiply_add_groups and store. */
+enum { MOST_PIXELS = 8 };
 
-enum { MOST_PIXELS = 8, MOST_BLOCKS = 4 };
-
-/* A tile of target pixels and channels, small enough for its sums to stay in registers. */
-ES_PC_TARGET ES_PC_INLINE void dot_tile(const es_pc_dot *dot, const uint8_t *source, const uint8_t *weights,
-                                        int32_t *sums, uint32_t pixels, uint32_t blocks)
+/* A tile of target pixels and channels, small enough for its sums to stay in registers. `whole`: all of
+ * its sums are channels of the target; else it is of one block. */
+ES_PC_TARGET ES_PC_INLINE void dot_tile(const es_pc_dot *dot, uint32_t *accumulators, uint32_t block, uint32_t pixel,
+                                        uint32_t pixels, uint32_t blocks, bool whole)
 {
+    const uint8_t *source = dot->source + (size_t)pixel * dot->pixel_step;
+    const uint8_t *weights = dot->weights + (size_t)block * (ES_PC_BLOCK * 4);
     vector sum[MOST_PIXELS][MOST_BLOCKS * VECTORS];
 
-    for (uint32_t p = 0; p < pixels; p++)
-        for (uint32_t v = 0; v < blocks * VECTORS; v++)
-            sum[p][v] = zero();
+    for (uint32_t v = 0; v < blocks * VECTORS; v++) {
+        vector bias = load(dot->bias + (size_t)block * ES_PC_BLOCK + v * LANES);
+        for (uint32_t p = 0; p < pixels; p++)
+            sum[p][v] = bias;
+    }
     for (uint32_t run = 0; run < dot->run_count; run++) {
         const uint8_t *from = source + dot->runs[run];
         for (uint32_t group = 0; group < dot->groups; group++) {
@@ -204,7 +234,7 @@ ES_PC_TARGET ES_PC_INLINE void dot_tile(const es_pc_dot *dot, const uint8_t *sou
             for (uint32_t p = 0; p < pixels; p++)
                 given[p] = broadcast(from + (size_t)p * dot->pixel_step);
             for (uint32_t v = 0; v < blocks * VECTORS; v++) {
-                vector weight = load(weights + (size_t)v * (ES_PC_BLOCK * 4 / VECTORS));
+                vector weight = load(weights + (size_t)v * (4 * LANES));
                 for (uint32_t p = 0; p < pixels; p++)
                     sum[p][v] = multiply_add_groups(sum[p][v], given[p], weight);
             }
@@ -212,37 +242,55 @@ ES_PC_TARGET ES_PC_INLINE void dot_tile(const es_pc_dot *dot, const uint8_t *sou
             weights += (size_t)dot->blocks * (ES_PC_BLOCK * 4);
         }
     }
-    for (uint32_t p = 0; p < pixels; p++)
-        for (uint32_t v = 0; v < blocks * VECTORS; v++)
-            store(sums + (size_t)p * dot->blocks * ES_PC_BLOCK + v * (ES_PC_BLOCK / VECTORS), sum[p][v]);
+    accumulators += (size_t)pixel * dot->channels + block * ES_PC_BLOCK;
+    for (uint32_t p = 0; p < pixels; p++) {
+        uint32_t left = dot->channels - block * ES_PC_BLOCK;
+        for (uint32_t v = 0; v < blocks * VECTORS; v++) {
+            uint32_t *to = accumulators + (size_t)p * dot->channels + v * LANES;
+            if (whole || left >= LANES)
+                store(to, add(load(to), sum[p][v]));
+            else if (left > 0)
+                store_some(to, add(load_some(to, left), sum[p][v]), left);
+            left -= left < LANES ? left : LANES;
+        }
+    }
 }
 
 /* Tiles of one width along a row. */
-ES_PC_TARGET ES_PC_INLINE uint32_t dot_tiles(const es_pc_dot *dot, int32_t *sums, uint32_t block, uint32_t pixel,
-                                             uint32_t pixels, uint32_t blocks)
+ES_PC_TARGET ES_PC_INLINE uint32_t dot_tiles(const es_pc_dot *dot, uint32_t *accumulators, uint32_t block,
+                                             uint32_t pixel, uint32_t pixels, uint32_t blocks, bool whole)
 {
     for (; pixel + pixels <= dot->pixels; pixel += pixels)
-        dot_tile(dot, dot->source + (size_t)pixel * dot->pixel_step, dot->weights + (size_t)block * (ES_PC_BLOCK * 4),
-                 sums + ((size_t)pixel * dot->blocks + block) * ES_PC_BLOCK, pixels, blocks);
+        dot_tile(dot, accumulators, block, pixel, pixels, blocks, whole);
     return pixel;
 }
 
-ES_PC_TARGET static void dot(const es_pc_dot *row, int32_t *sums)
+ES_PC_TARGET static void dot(const es_pc_dot *given, uint32_t *accumulators)
 {
+    const es_pc_dot here = *given;
+    uint32_t whole = here.channels / ES_PC_BLOCK;
     uint32_t block = 0;
     uint32_t pixel;
 
-    for (; block + WIDE_BLOCKS <= row->blocks; block += WIDE_BLOCKS) {
-        pixel = dot_tiles(row, sums, block, 0, WIDE_PIXELS, WIDE_BLOCKS);
-        dot_tiles(row, sums, block, pixel, 1, WIDE_BLOCKS);
+    for (; here.pixels == 1 && block + MOST_BLOCKS <= whole; block += MOST_BLOCKS)
+        dot_tile(&here, accumulators, block, 0, 1, MOST_BLOCKS, true);
+    for (; block + WIDE_BLOCKS <= whole; block += WIDE_BLOCKS) {
+        pixel = dot_tiles(&here, accumulators, block, 0, WIDE_PIXELS, WIDE_BLOCKS, true);
+        pixel = dot_tiles(&here, accumulators, block, pixel, FEW_PIXELS, WIDE_BLOCKS, true);
+        dot_tiles(&here, accumulators, block, pixel, 1, WIDE_BLOCKS, true);
     }
-    for (; block < row->blocks; block++) {
-        pixel = dot_tiles(row, sums, block, 0, NARROW_PIXELS, 1);
-        dot_tiles(row, sums, block, pixel, 1, 1);
+    for (; block < whole; block++) {
+        pixel = dot_tiles(&here, accumulators, block, 0, NARROW_PIXELS, 1, true);
+        pixel = dot_tiles(&here, accumulators, block, pixel, FEW_PIXELS, 1, true);
+        dot_tiles(&here, accumulators, block, pixel, 1, 1, true);
+    }
+    if (block < here.blocks) {
+        pixel = dot_tiles(&here, accumulators, block, 0, NARROW_PIXELS, 1, false);
+        dot_tiles(&here, accumulators, block, pixel, 1, 1, false);
     }
 }
 
 const es_pc_kernels ES_PC_TABLE = {
-    ES_PC_NAME, is_available, GROUP, LOWEST, DENSE_NANOSECONDS, dot, unpair, levels_16, levels_32, maximum,
-    differences, count_changed, narrow, narrow_rest, windows, add_16, add_32,
+    ES_PC_NAME, is_available, GROUP, LOWEST, DENSE_NANOSECONDS, SCATTER_NANOSECONDS, dot, windows, scatter_terms,
+    add_pairs, tell_16, tell_32, differences, maximum, pool, reach, narrow, narrow_rest,
 };

@@ -1,5 +1,76 @@
-/* Dense passes: the differences of a population, all at once, to all that its projections lead to. */
+/* Dense passes: all that changed in a population, at once, to the targets of a projection. */
 #include "es_pc.h"
+
+/* ---- what is reached ------------------------------------------------------ */
+
+/* From the first to the last pixel that changed in the rows of a window. */
+static es_pc_row changed_under(const es_net *net, const es_projection *projection, const es_pc_window *window,
+                               uint32_t y)
+{
+    uint32_t height = net->model->populations[projection->source].height;
+    es_pc_row all = {UINT32_MAX, 0, 0};
+
+    for (uint32_t position = 0; position < window->kernel[0]; position++) {
+        uint32_t from = y * window->stride[0] + position * window->dilation[0] - window->padding[0];
+        const es_pc_row *row = &net->pc->rows[from];
+        if (from >= height) /* also above 0 */
+            continue;
+        all.first = row->first < all.first ? row->first : all.first;
+        all.end = row->end > all.end ? row->end : all.end;
+    }
+    return all;
+}
+
+/* The target pixels of row y that what changed reaches. */
+static es_pc_row reached_in_row(const es_net *net, const es_projection *projection, const es_pc_window *window,
+                                uint32_t y)
+{
+    uint32_t width = net->model->populations[projection->target].width;
+    uint32_t before = (window->kernel[1] - 1) * window->dilation[1];
+    es_pc_row changed = changed_under(net, projection, window, y);
+    es_pc_row reached = {0, 0, 0};
+
+    if (changed.first >= changed.end)
+        return reached;
+    changed.first += window->padding[1];
+    changed.end += window->padding[1];
+    if (changed.first > before)
+        reached.first = (changed.first - before + window->stride[1] - 1) / window->stride[1];
+    reached.end = (changed.end - 1) / window->stride[1] + 1;
+    reached.end = reached.end < width ? reached.end : width;
+    return reached;
+}
+
+uint32_t es_pc_find_reached(const es_net *net, uint32_t number)
+{
+    const es_projection *projection = &net->model->projections[number];
+    const es_pc_projection *plan = &net->pc->plan->projections[number];
+    es_pc_row flat = {0, 1, 0};
+    uint32_t pixels = 0;
+
+    for (uint32_t y = 0; y < net->model->populations[projection->target].height; y++) {
+        es_pc_row reached = plan->flat ? flat : reached_in_row(net, projection, &plan->window, y);
+        net->pc->reached[y] = reached;
+        pixels += reached.first < reached.end ? reached.end - reached.first : 0;
+    }
+    return pixels;
+}
+
+void es_pc_mark(const es_net *net, uint32_t number, uint32_t y, uint32_t first, uint32_t end)
+{
+    uint32_t *touched = (uint32_t *)(void *)es_buffer_of(net, number, ES_TOUCHED);
+    uint32_t width = net->model->populations[number].width;
+
+    first += y * width;
+    end += y * width;
+    while (first < end) {
+        uint32_t bit = first % 32, count = end - first < 32 - bit ? end - first : 32 - bit;
+        touched[first / 32] |= (count == 32 ? UINT32_MAX : ((uint32_t)1 << count) - 1) << bit;
+        first += count;
+    }
+}
+
+/* ---- margins -------------------------------------------------------------- */
 
 /* One row of differences, or margin where there is none, in the form of a dense pass. */
 typedef struct es_pc_form {
@@ -21,140 +92,155 @@ static void form_row(const es_pc_kernels *kernels, const es_pc_form *form, uint8
 }
 
 /* The differences of a population with the margins of a projection. */
-static void pad(const es_pc *pc, const es_pc_projection *projection, const es_pc_form *form,
-                const int16_t *differences, uint32_t height, uint32_t row_values, uint32_t channels)
-{
-    uint32_t left = projection->left * channels * form->bytes;
-    uint32_t inner = row_values * form->bytes;
-    uint32_t row = projection->width * channels * form->bytes;
-    int nothing = (uint8_t)(form->bytes == 2 ? 0 : -form->base);
-
-    memset(pc->padded, nothing, (size_t)projection->top * row);
-    for (uint32_t y = 0; y < height; y++) {
-        uint8_t *to = pc->padded + (size_t)(projection->top + y) * row;
-        memset(to, nothing, left);
-        form_row(pc->plan->kernels, form, to + left, differences + (size_t)y * row_values, row_values);
-        memset(to + left + inner, nothing, row - left - inner);
-    }
-    memset(pc->padded + (size_t)(projection->top + height) * row, nothing,
-           (size_t)(projection->height - projection->top - height) * row);
-}
-
-/* Adds the sums of one row of target pixels. */
-static void add_row(es_net *net, uint32_t number, const es_pc_projection *projection, uint32_t y, uint32_t lanes,
-                    int32_t base)
-{
-    const es_pc *pc = net->pc;
-    const es_pc_kernels *kernels = pc->plan->kernels;
-    const es_population *target = &net->model->populations[number];
-    uint8_t *accumulators = es_buffer_of(net, number, ES_ACCUMULATORS);
-    uint32_t pieces = lanes == target->channels ? 1 : target->width; /* lanes without a channel are passed over */
-    uint32_t count = pieces == 1 ? target->width * lanes : target->channels;
-
-    for (uint32_t piece = 0; piece < pieces; piece++) {
-        size_t neuron = ((size_t)y * target->width + piece) * target->channels;
-        const int32_t *sums = pc->sums + (size_t)piece * lanes;
-        if (target->accumulator_bytes == 2)
-            kernels->add_16((uint32_t *)(void *)accumulators + neuron / 2, sums, projection->totals, base, count);
-        else
-            kernels->add_32((uint32_t *)(void *)accumulators + neuron, sums, projection->totals, base, count);
-    }
-}
-
-static void pass_dot(es_net *net, const es_projection *projection, const es_pc_projection *plan,
-                     const es_pc_form *form, const int16_t *differences)
+static void pad(const es_net *net, const es_projection *projection, const es_pc_projection *plan,
+                const es_pc_form *form)
 {
     const es_pc *pc = net->pc;
     const es_population *source = &net->model->populations[projection->source];
+    uint32_t height = plan->flat ? 1 : source->height;
+    uint32_t width = plan->flat ? 1 : source->width;
+    uint32_t pixel = plan->channels * form->bytes;
+    uint32_t row = plan->width * pixel;
+    int nothing = (uint8_t)(form->bytes == 2 ? 0 : -form->base);
+
+    memset(pc->padded, nothing, (size_t)plan->window.padding[0] * row);
+    for (uint32_t y = 0; y < height; y++) {
+        uint8_t *to = pc->padded + (size_t)(plan->window.padding[0] + y) * row;
+        const int16_t *values = pc->differences + (size_t)y * width * plan->channels;
+        uint32_t first = plan->flat ? 0 : pc->rows[y].first, end = plan->flat ? 1 : pc->rows[y].end;
+        uint32_t left, right;
+        if (first >= end) {
+            memset(to, nothing, row);
+            continue;
+        }
+        left = (plan->window.padding[1] + first) * pixel;
+        right = (plan->window.padding[1] + end) * pixel;
+        memset(to, nothing, left);
+        form_row(pc->plan->kernels, form, to + left, values + (size_t)first * plan->channels,
+                 (end - first) * plan->channels);
+        memset(to + right, nothing, row - right);
+    }
+    memset(pc->padded + (size_t)(plan->window.padding[0] + height) * row, nothing,
+           (size_t)(plan->height - plan->window.padding[0] - height) * row);
+}
+
+/* ---- passes --------------------------------------------------------------- */
+
+/* Where the sums of target pixels go: accumulators of 4 bytes themselves, else a row of zeros. */
+static uint32_t *sums_of(const es_net *net, uint32_t number, size_t neuron, uint32_t count)
+{
+    uint32_t *accumulators = (uint32_t *)(void *)es_buffer_of(net, number, ES_ACCUMULATORS);
+
+    if (net->model->populations[number].accumulator_bytes == 4)
+        return accumulators + neuron;
+    memset(net->pc->sums, 0, count * sizeof *net->pc->sums);
+    return net->pc->sums;
+}
+
+static void add_sums(const es_net *net, uint32_t number, size_t neuron, uint32_t count)
+{
+    uint32_t *accumulators = (uint32_t *)(void *)es_buffer_of(net, number, ES_ACCUMULATORS);
+
+    if (net->model->populations[number].accumulator_bytes == 2)
+        net->pc->plan->kernels->add_pairs(accumulators + neuron / 2, net->pc->sums, count);
+}
+
+static void pass_dot(es_net *net, uint32_t number, const es_pc_form *form)
+{
+    const es_projection *projection = &net->model->projections[number];
+    const es_pc_projection *plan = &net->pc->plan->projections[number];
     const es_population *target = &net->model->populations[projection->target];
-    bool flat = projection->kind == ES_DENSE;
-    uint32_t channels = plan->channels;
-    uint32_t row = plan->width * channels * form->bytes;
-    uint32_t stride = flat ? 1 : projection->stride[0];
+    uint32_t pixel = plan->channels * form->bytes;
+    int32_t *bias = (int32_t *)(void *)(net->pc->sums + net->pc->plan->row);
     es_pc_dot dot;
 
-    pad(pc, plan, form, differences, flat ? 1 : source->height, flat ? channels : source->width * channels, channels);
+    pad(net, projection, plan, form);
+    for (uint32_t lane = 0; lane < plan->blocks * ES_PC_BLOCK; lane++)
+        bias[lane] = (int32_t)((uint32_t)form->base * (uint32_t)plan->totals[lane]);
     dot.weights = plan->weights;
     dot.runs = plan->runs;
+    dot.bias = bias;
     dot.run_count = plan->run_count;
     dot.groups = plan->groups;
     dot.blocks = plan->blocks;
-    dot.pixels = target->width;
-    dot.pixel_step = (flat ? 1u : projection->stride[1]) * channels * form->bytes;
+    dot.channels = target->channels;
+    dot.pixel_step = plan->window.stride[1] * pixel;
     for (uint32_t y = 0; y < target->height; y++) {
-        dot.source = pc->padded + (size_t)y * stride * row;
-        pc->plan->kernels->dot(&dot, pc->sums);
-        add_row(net, projection->target, plan, y, plan->blocks * ES_PC_BLOCK, form->base);
+        es_pc_row reached = net->pc->reached[y];
+        size_t neuron = ((size_t)y * target->width + reached.first) * target->channels;
+        if (reached.first >= reached.end)
+            continue;
+        dot.source = net->pc->padded + (size_t)y * plan->window.stride[0] * plan->width * pixel +
+                     (size_t)reached.first * dot.pixel_step;
+        dot.pixels = reached.end - reached.first;
+        net->pc->plan->kernels->dot(&dot, sums_of(net, projection->target, neuron, dot.pixels * dot.channels));
+        add_sums(net, projection->target, neuron, dot.pixels * dot.channels);
     }
 }
 
-static void pass_by_channel(es_net *net, const es_projection *projection, const es_pc_projection *plan,
-                            const int16_t *differences)
+static void pass_by_channel(es_net *net, uint32_t number)
 {
-    const es_pc *pc = net->pc;
+    const es_projection *projection = &net->model->projections[number];
+    const es_pc_projection *plan = &net->pc->plan->projections[number];
     const es_population *source = &net->model->populations[projection->source];
     const es_population *target = &net->model->populations[projection->target];
-    bool single = projection->kind == ES_ONE_TO_ONE;
-    uint32_t down = single ? 1 : projection->stride[0];
-    uint32_t across = single ? 1 : projection->stride[1];
-    uint32_t channels = target->channels;
-    uint32_t pieces = across == 1 ? 1 : target->width;
-    uint32_t lanes = plan->lanes;
-    const int16_t *padded = (const int16_t *)(const void *)pc->padded;
-    const int16_t *weights = (const int16_t *)(const void *)plan->weights;
+    bool margins = plan->height != source->height || plan->width != source->width;
+    const int16_t *from = margins ? (const int16_t *)(const void *)net->pc->padded : net->pc->differences;
     es_pc_form form = {2, 0, 0, false};
+    es_pc_windows windows;
 
-    pad(pc, plan, &form, differences, source->height, source->width * channels, channels);
+    if (margins)
+        pad(net, projection, plan, &form);
+    windows.weights = (const int16_t *)(const void *)plan->weights;
+    windows.runs = plan->runs;
+    windows.run_count = plan->run_count;
+    windows.weight_step = plan->lanes;
+    windows.pixel_step = plan->window.stride[1] * plan->channels;
     for (uint32_t y = 0; y < target->height; y++) {
-        for (uint32_t piece = 0; piece < pieces; piece++)
-            pc->plan->kernels->windows(pc->sums + (size_t)piece * channels,
-                                       padded + ((size_t)y * down * plan->width + (size_t)piece * across) * channels,
-                                       plan->runs, plan->run_count, weights, lanes, lanes / pieces);
-        add_row(net, projection->target, plan, y, channels, 0);
+        es_pc_row reached = net->pc->reached[y];
+        uint32_t pixels = reached.end - reached.first, count = pixels * target->channels;
+        size_t neuron = ((size_t)y * target->width + reached.first) * target->channels;
+        if (reached.first >= reached.end)
+            continue;
+        windows.source = from + (size_t)y * plan->window.stride[0] * plan->width * plan->channels +
+                         (size_t)reached.first * windows.pixel_step;
+        windows.pixels = plan->window.stride[1] == 1 ? 1 : pixels;
+        windows.channels = count / windows.pixels;
+        net->pc->plan->kernels->windows(&windows, sums_of(net, projection->target, neuron, count));
+        add_sums(net, projection->target, neuron, count);
     }
 }
 
-static void mark_all(es_net *net, uint32_t number)
+static void mark_reached(const es_net *net, uint32_t number)
 {
-    uint32_t pixels = es_pixel_count(&net->model->populations[number]);
-    uint32_t *touched = (uint32_t *)(void *)es_buffer_of(net, number, ES_TOUCHED);
+    uint32_t target = net->model->projections[number].target;
 
-    memset(touched, 0xff, pixels / 32 * sizeof *touched);
-    if (pixels % 32 != 0)
-        touched[pixels / 32] = ((uint32_t)1 << pixels % 32) - 1;
+    for (uint32_t y = 0; y < net->model->populations[target].height; y++) {
+        es_pc_row reached = net->pc->reached[y];
+        es_pc_mark(net, target, y, reached.first, reached.end);
+    }
 }
 
-static void pass(es_net *net, uint32_t projection_number, const int16_t *differences, es_pc_change change)
+void es_pc_pass(es_net *net, uint32_t number, es_pc_change change)
 {
-    const es_projection *projection = &net->model->projections[projection_number];
-    const es_pc_projection *plan = &net->pc->plan->projections[projection_number];
+    const es_pc_projection *plan = &net->pc->plan->projections[number];
     const es_pc_kernels *kernels = net->pc->plan->kernels;
     es_pc_form form = {4 / kernels->group, change.least, 0, false};
 
-    mark_all(net, projection->target);
+    mark_reached(net, number);
     if (plan->way == ES_PC_BY_CHANNEL)
-        pass_by_channel(net, projection, plan, differences);
+        pass_by_channel(net, number);
     if (plan->way != ES_PC_DOT)
         return;
     if (form.bytes == 1) {
         bool twice = change.greatest - change.least > 255;
         form.least = twice ? -128 : change.least;
         form.base = form.least - kernels->lowest;
-        pass_dot(net, projection, plan, &form, differences);
+        pass_dot(net, number, &form);
         form.base = -127 - kernels->lowest;
         form.rest = true;
         if (!twice)
             return;
     }
-    pass_dot(net, projection, plan, &form, differences);
-}
-
-void es_pc_pass(es_net *net, uint32_t number, const int16_t *differences, es_pc_change change)
-{
-    const es_population *source = &net->model->populations[number];
-
-    for (uint32_t i = 0; i < source->projection_count; i++)
-        pass(net, source->first_projection + i, differences, change);
-    net->pending = true;
-    net->pc->dense_passes++;
+    pass_dot(net, number, &form);
 }

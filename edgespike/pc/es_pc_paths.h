@@ -19,7 +19,7 @@
 
 extern const es_pc_kernels es_pc_vnni, es_pc_avx2, es_pc_dotprod, es_pc_baseline;
 
-ES_PC_INLINE int32_t es_pc_word(const uint8_t *bytes)
+ES_PC_INLINE int32_t es_pc_word(const void *bytes)
 {
     int32_t word;
     memcpy(&word, bytes, sizeof word);

@@ -64,66 +64,73 @@ static void check_quotients(int32_t most)
 static void check_levels(const es_pc_kernels *kernels, int32_t least, int32_t greatest, uint32_t shift, bool quick)
 {
     int32_t step[ROOM], low[ROOM], high[ROOM], accumulators[ROOM];
-    uint32_t words[ROOM / 2];
-    int16_t shorts[ROOM];
-    float reciprocal[ROOM];
-    uint8_t levels[ROOM], levels_of_shorts[ROOM];
-    es_pc_steps steps = {step, low, high, reciprocal, (float)(greatest - least), shift, quick};
+    uint32_t words[ROOM], pairs[ROOM / 2];
+    int16_t changes[2][ROOM];
+    float reciprocal[ROOM], offset[ROOM];
+    uint8_t told[ROOM], levels[2][ROOM];
+    es_pc_steps steps = {reciprocal, offset, step, low, high, (float)(greatest - least), shift, quick};
     int32_t most = quick ? (1 << 21) / (greatest - least + 1 + (least < 0 ? -least : least)) : (1 << 30) / 260;
 
     for (uint32_t count = 0; count <= LONGEST; count++) {
-        uint32_t off = count % 16; /* not at the beginning of a vector */
-        uint32_t even = off / 2 * 2;
+        es_pc_change change[2];
         for (uint32_t i = 0; i < ROOM; i++) {
             int32_t size = draw(0, 21);
             step[i] = size == 21 ? most - draw(0, 3) : draw(1, 1 << size);
             step[i] = step[i] > most ? most : step[i];
             low[i] = least * step[i];
             high[i] = (greatest + 1) * step[i] - 1;
+            offset[i] = (float)(step[i] / 2 - low[i]);
             reciprocal[i] = quick ? next_above(1.0f / (float)step[i]) : 1.0f / (float)step[i];
             accumulators[i] = ((draw(least - 2, greatest + 2) * step[i] - step[i] / 2) >> shift) + draw(-2, 2);
             if (draw(0, 20) == 0)
                 accumulators[i] = draw(0, 1) ? INT32_MAX >> (shift + 1) : -(INT32_MAX >> (shift + 1));
+            words[i] = (uint32_t)accumulators[i];
+            told[i] = draw(0, 1) ? 0 : (uint8_t)draw(0, 255);
+            changes[0][i] = changes[1][i] = 9999;
         }
         for (uint32_t i = 0; i < ROOM / 2; i++)
-            words[i] = (uint32_t)(int16_t)accumulators[2 * i] + ((uint32_t)accumulators[2 * i + 1] << 16);
-        kernels->levels_32(&steps, accumulators + off, levels + off, count);
-        kernels->unpair(shorts + off, words + even / 2, count / 2 * 2);
-        kernels->levels_16(&steps, shorts + off, levels_of_shorts + off, count / 2 * 2);
-        for (uint32_t i = 0; i < count; i++) {
-            int32_t number = accumulators[off + i], narrow = (int16_t)accumulators[even + i];
-            expect(levels[off + i] == level_at(number, shift, step[i], least, greatest), kernels, "levels_32");
-            expect(i == count / 2 * 2 || levels_of_shorts[off + i] == level_at(narrow, shift, step[i], least, greatest),
-                   kernels, "levels_16");
-        }
+            pairs[i] = (uint32_t)(int16_t)accumulators[2 * i] + ((uint32_t)accumulators[2 * i + 1] << 16);
+        memcpy(levels[0], told, sizeof told);
+        memcpy(levels[1], told, sizeof told);
+        change[0] = kernels->tell_32(&steps, words, levels[0], changes[0], count);
+        change[1] = kernels->tell_16(&steps, pairs, levels[1], changes[1], count / 2 * 2);
+        for (int way = 0; way < 2; way++)
+            for (uint32_t i = 0; i < ROOM; i++) {
+                bool inside = i < (way ? count / 2 * 2 : count);
+                int32_t accumulator = way ? (int16_t)accumulators[i] : accumulators[i];
+                uint8_t level = level_at(accumulator, shift, step[i], least, greatest);
+                int32_t difference = level - told[i];
+                expect(levels[way][i] == (inside ? level : told[i]), kernels, way ? "tell_16" : "tell_32");
+                expect(changes[way][i] == (inside ? difference : 9999), kernels, "difference");
+                if (!inside)
+                    continue;
+                expect(change[way].least <= difference && change[way].greatest >= difference, kernels, "range");
+                change[way].count -= difference != 0;
+            }
+        for (int way = 0; way < 2; way++)
+            expect(change[way].count == 0 && change[way].least <= 0 && change[way].greatest >= 0, kernels, "count");
     }
 }
 
 /* ---- element by element --------------------------------------------------- */
 
-static void check_elements(const es_pc_kernels *kernels)
+static void check_bytes(const es_pc_kernels *kernels)
 {
     uint8_t bytes[ROOM], now[ROOM], told[ROOM], kept[ROOM];
-    int16_t values[ROOM], weights[ROOM], changes[ROOM];
-    int32_t sums[ROOM], totals[ROOM], added[ROOM];
-    uint32_t pairs[ROOM], pairs_before[ROOM];
-    uint32_t words[ROOM], words_before[ROOM];
+    int16_t values[ROOM], changes[ROOM];
+    uint16_t reached[ROOM];
 
     for (uint32_t count = 0; count <= LONGEST; count++) {
-        uint32_t off = count % 7, run_count = count % 5;
-        const uint32_t runs[] = {0, 7, 3, 190, 64};
-        int32_t least = draw(-255, 0), base = least - kernels->lowest, changed = 0;
+        uint32_t off = count % 7;
+        int32_t least = draw(-255, 0), base = least - kernels->lowest;
         es_pc_change change;
+        uint64_t sum = 0;
         for (uint32_t i = 0; i < ROOM; i++) {
             bytes[i] = kept[i] = (uint8_t)draw(0, 255);
             now[i] = (uint8_t)draw(0, 255);
             told[i] = draw(0, 2) ? now[i] : (uint8_t)draw(0, 255);
             values[i] = (int16_t)(draw(0, 1) ? draw(-255, 255) : 0);
-            weights[i] = (int16_t)draw(-32768, 32767);
-            sums[i] = added[i] = draw(-100000, 100000);
-            totals[i] = draw(-1000000, 1000000);
-            pairs[i] = pairs_before[i] = (uint32_t)draw(0, 1 << 23) * 513u;
-            words[i] = words_before[i] = (uint32_t)draw(0, 1 << 23) * 512u;
+            reached[i] = (uint16_t)draw(0, 65535);
         }
         kernels->maximum(bytes + off, now + off, count);
         for (uint32_t i = 0; i < ROOM; i++) {
@@ -142,28 +149,8 @@ static void check_elements(const es_pc_kernels *kernels)
             expect(bytes[i] == (uint8_t)(rest - base), kernels, "narrow_rest");
         }
         for (uint32_t i = off; i < off + count; i++)
-            changed += values[i] != 0;
-        expect(kernels->count(values + off, count) == (uint32_t)changed, kernels, "count");
-        kernels->windows(added + off, values, runs, run_count, weights + off, 3, count);
-        kernels->add_16(pairs + off, sums + off, totals + off, base, count / 2 * 2);
-        kernels->add_32(words + off, sums + off, totals + off, base, count);
-        for (uint32_t i = 0; i < ROOM; i++) {
-            bool inside = i >= off && i < off + count;
-            uint32_t more = inside ? (uint32_t)sums[i] + (uint32_t)base * (uint32_t)totals[i] : 0;
-            int32_t sum = inside ? 0 : sums[i];
-            for (uint32_t run = 0; inside && run < run_count; run++)
-                sum += values[runs[run] + i - off] * weights[off + 3 * run + i - off];
-            expect(added[i] == sum, kernels, "windows");
-            expect(words[i] == words_before[i] + more, kernels, "add_32");
-        }
-        for (uint32_t i = 0; i < ROOM; i++) {
-            uint32_t low = off + 2 * (i - off);
-            uint32_t more = 0;
-            if (i >= off && i < off + count / 2)
-                more = (uint32_t)sums[low] + (uint32_t)base * (uint32_t)totals[low] +
-                       (((uint32_t)sums[low + 1] + (uint32_t)base * (uint32_t)totals[low + 1]) << 16);
-            expect(pairs[i] == pairs_before[i] + more, kernels, "add_16");
-        }
+            sum += values[i] != 0 ? reached[i] : 0u;
+        expect(kernels->reach(values + off, reached + off, count) == sum, kernels, "reach");
         memcpy(kept, told, sizeof kept);
         change = kernels->differences(changes + off, told + off, now + off, count);
         for (uint32_t i = off; i < off + count; i++) {
@@ -173,6 +160,97 @@ static void check_elements(const es_pc_kernels *kernels)
             change.count -= difference != 0;
         }
         expect(change.count == 0 && change.least <= 0 && change.greatest >= 0, kernels, "count of differences");
+    }
+}
+
+static void check_pool(const es_pc_kernels *kernels)
+{
+    uint8_t values[4 * ROOM], maxima[4 * ROOM];
+
+    for (uint32_t channels = 1; channels < 40; channels++) {
+        uint32_t columns = channels % 4 + 1, column_step = channels * (channels % 3 + 1);
+        uint32_t pixels = channels % 5 + 1, pixel_step = channels * (channels % 2 + 1);
+        for (uint32_t i = 0; i < 4 * ROOM; i++)
+            values[i] = (uint8_t)draw(0, 255);
+        memset(maxima, 7, sizeof maxima);
+        kernels->pool(maxima, values, columns, column_step, pixels, pixel_step, channels);
+        for (uint32_t i = 0; i < 4 * ROOM; i++) {
+            uint8_t greatest = i < pixels * channels ? 0 : 7;
+            for (uint32_t column = 0; column < columns && i < pixels * channels; column++) {
+                uint8_t value = values[i / channels * pixel_step + column * column_step + i % channels];
+                greatest = value > greatest ? value : greatest;
+            }
+            expect(maxima[i] == greatest, kernels, "pool");
+        }
+    }
+}
+
+/* ---- sums ------------------------------------------------------------------- */
+
+static void check_windows(const es_pc_kernels *kernels)
+{
+    int16_t values[2 * ROOM], weights[2 * ROOM];
+    uint32_t sums[ROOM], before[ROOM], pairs[ROOM];
+
+    for (uint32_t count = 0; count <= LONGEST; count++) {
+        const uint32_t runs[] = {0, 7, 3, 190, 64};
+        uint32_t pixels = count % 3 + 1, off = count % 7;
+        es_pc_windows given = {values, weights, runs, count % 5, 3, count / pixels, pixels, count % 11};
+        for (uint32_t i = 0; i < 2 * ROOM; i++) {
+            values[i] = (int16_t)(draw(0, 1) ? draw(-255, 255) : 0);
+            weights[i] = (int16_t)draw(-32768, 32767);
+        }
+        for (uint32_t i = 0; i < ROOM; i++) {
+            sums[i] = before[i] = (uint32_t)draw(-100000, 100000);
+            pairs[i] = (uint32_t)draw(0, 1 << 23) * 513u;
+        }
+        kernels->windows(&given, sums + off);
+        for (uint32_t i = 0; i < ROOM; i++) {
+            uint32_t sum = before[i], channel = (i - off) % (given.channels ? given.channels : 1);
+            bool inside = i >= off && i < off + pixels * given.channels;
+            for (uint32_t run = 0; inside && run < given.run_count; run++)
+                sum += (uint32_t)(values[(i - off) / given.channels * given.pixel_step + runs[run] + channel] *
+                                  weights[3 * run + channel]);
+            expect(sums[i] == sum, kernels, "windows");
+        }
+        memcpy(before, pairs, sizeof before);
+        kernels->add_pairs(pairs + off, sums + off, count / 2 * 2);
+        for (uint32_t i = 0; i < ROOM; i++) {
+            bool inside = i >= off && i < off + count / 2;
+            uint32_t more = inside ? sums[2 * i - off] + (sums[2 * i - off + 1] << 16) : 0;
+            expect(pairs[i] == before[i] + more, kernels, "add_pairs");
+        }
+    }
+}
+
+static void check_scatter(const es_pc_kernels *kernels)
+{
+    int16_t weights[4 * ROOM], pair[2];
+    uint32_t sums[ROOM], before[ROOM];
+
+    for (uint32_t count = 0; count <= LONGEST; count++) {
+        uint32_t term_count = count % 6, off = count % 7;
+        es_pc_term terms[6];
+        for (uint32_t i = 0; i < 4 * ROOM; i++)
+            weights[i] = (int16_t)draw(-128, 127);
+        for (uint32_t i = 0; i < ROOM; i++)
+            sums[i] = before[i] = (uint32_t)draw(0, 1 << 23) * 513u;
+        for (uint32_t i = 0; i < term_count; i++) {
+            pair[0] = (int16_t)draw(-255, 255);
+            pair[1] = (int16_t)draw(-255, 255);
+            memcpy(&terms[i].pair, pair, sizeof pair);
+            terms[i].vector = (uint32_t)draw(0, ROOM);
+        }
+        kernels->scatter_terms(sums + off, weights, terms, term_count, count);
+        for (uint32_t i = 0; i < ROOM; i++) {
+            uint32_t sum = before[i];
+            for (uint32_t term = 0; term < term_count && i >= off && i < off + count; term++) {
+                const int16_t *weight = weights + 2 * (terms[term].vector + i - off);
+                memcpy(pair, &terms[term].pair, sizeof pair);
+                sum += (uint32_t)(weight[0] * pair[0] + weight[1] * pair[1]);
+            }
+            expect(sums[i] == sum, kernels, "scatter_terms");
+        }
     }
 }
 
@@ -193,16 +271,22 @@ static void check_dot(const es_pc_kernels *kernels)
     static uint8_t source[4096];
     static ES_ALIGNED uint8_t memory[65536 + 64];
     uint8_t *weights = memory + (64 - (uintptr_t)memory % 64) % 64;
-    static int32_t sums[64 * 8 * ES_PC_BLOCK];
+    static uint32_t sums[64 * 8 * ES_PC_BLOCK], before[64 * 8 * ES_PC_BLOCK];
+    int32_t bias[8 * ES_PC_BLOCK];
 
     for (uint32_t trial = 0; trial < 300; trial++) {
-        uint32_t runs[4];
-        es_pc_dot dot = {source + trial % 13, weights, runs, (uint32_t)draw(1, 3), (uint32_t)draw(1, 9),
-                         (uint32_t)draw(1, 7), (uint32_t)draw(1, 30), (uint32_t)draw(0, 20)};
+        uint32_t runs[4], channels = (uint32_t)draw(1, 7 * ES_PC_BLOCK), left = 0;
+        uint32_t blocks = (channels + ES_PC_BLOCK - 1) / ES_PC_BLOCK;
+        es_pc_dot dot = {source + trial % 13, weights, runs, bias, (uint32_t)draw(1, 3), (uint32_t)draw(1, 9),
+                         blocks, channels, (uint32_t)draw(1, 30), (uint32_t)draw(0, 20)};
         for (uint32_t i = 0; i < sizeof source; i++)
             source[i] = (uint8_t)draw(0, 255);
         for (uint32_t i = 0; i < 65536; i++)
             weights[i] = (uint8_t)draw(0, 255);
+        for (uint32_t i = 0; i < 8 * ES_PC_BLOCK; i++)
+            bias[i] = draw(-1000000, 1000000);
+        for (uint32_t i = 0; i < 64 * 8 * ES_PC_BLOCK; i++)
+            sums[i] = before[i] = (uint32_t)draw(0, 1 << 23) * 513u;
         if (kernels->group == 2) { /* differences and weights as they are: small numbers in 16 bits */
             dot.pixel_step &= ~1u;
             dot.source = source;
@@ -215,17 +299,18 @@ static void check_dot(const es_pc_kernels *kernels)
             runs[run] = (uint32_t)draw(0, 300) * 2;
         kernels->dot(&dot, sums);
         for (uint32_t pixel = 0; pixel < dot.pixels; pixel++)
-            for (uint32_t lane = 0; lane < dot.blocks * ES_PC_BLOCK; lane++) {
-                int32_t sum = 0;
+            for (uint32_t lane = 0; lane < channels; lane++, left++) {
+                uint32_t sum = before[left] + (uint32_t)bias[lane];
                 for (uint32_t run = 0; run < dot.run_count; run++)
                     for (uint32_t i = 0; i < dot.groups * kernels->group; i++) {
                         uint32_t group = run * dot.groups + i / kernels->group;
-                        uint32_t place = (group * dot.blocks * ES_PC_BLOCK + lane) * kernels->group + i % kernels->group;
-                        sum += element(kernels, dot.source + pixel * dot.pixel_step + runs[run], i, false) *
-                               element(kernels, weights, place, true);
+                        uint32_t place = (group * blocks * ES_PC_BLOCK + lane) * kernels->group + i % kernels->group;
+                        sum += (uint32_t)(element(kernels, dot.source + pixel * dot.pixel_step + runs[run], i, false) *
+                                          element(kernels, weights, place, true));
                     }
-                expect(sums[pixel * dot.blocks * ES_PC_BLOCK + lane] == sum, kernels, "dot");
+                expect(sums[left] == sum, kernels, "dot");
             }
+        expect(memcmp(sums + left, before + left, sizeof sums - left * sizeof *sums) == 0, kernels, "dot beyond");
     }
 }
 
@@ -245,7 +330,10 @@ int main(void)
             check_levels(kernels, -255, 0, 0, quick != 0);
             check_levels(kernels, 7, 200, 0, quick != 0);
         }
-        check_elements(kernels);
+        check_bytes(kernels);
+        check_pool(kernels);
+        check_windows(kernels);
+        check_scatter(kernels);
         check_dot(kernels);
         printf("%s\n", kernels->name);
     }

@@ -151,7 +151,8 @@ def frames(rng: np.random.Generator, graph: Graph, count: int) -> list[Any]:
 def test_every_kind_of_dense_pass(levels: int, accumulator_bits: int) -> None:
     rng = np.random.default_rng(levels)
     graph = bulky_graph(rng, levels, accumulator_bits)
-    assert expect_equal(graph, frames(rng, graph, 6)) > 6 * 8 * len(_core.kernel_paths()[:-1])
+    # 7 projections have dense passes: all of them where they cost nothing, in most of 6 frames, twice
+    assert expect_equal(graph, frames(rng, graph, 6)) > 30 * len(_core.kernel_paths()[:-1])
 
 
 def test_a_refused_event_is_the_same_one() -> None:

@@ -1,0 +1,123 @@
+/* Input: the events of one tick together. */
+#include "es_pc.h"
+
+/* Whether the input's levels have a byte, and its targets are reached in bulk. */
+static bool is_taken(const es_net *net)
+{
+    const es_population *input = &net->model->populations[0];
+
+    return net->pc && !es_is_one_shot(net) && net->pc->plan->populations[0].sent && input->kind == ES_LEVEL_INPUT &&
+           input->level_bytes == 1 && input->level_max - input->level_min <= 255;
+}
+
+/* es_input.c for many events of one tick: the same checks and changes, with all that they look up kept at hand. */
+typedef struct es_pc_input {
+    uint8_t *levels;
+    uint32_t height, width, channels;
+    int32_t greatest;        /* stored level, or count */
+    const int16_t *counts;   /* of the tick's slice, the levels of counts by polarity; NULL: no counts */
+    uint32_t count_row;      /* from one polarity's to the next; 0: both are one */
+    uint32_t first_channel;  /* of the slice */
+} es_pc_input;
+
+static es_pc_input input_of(const es_net *net)
+{
+    const es_input *spec = net->model->input;
+    const es_population *population = &net->model->populations[0];
+    es_pc_input input;
+
+    input.levels = es_buffer_of(net, 0, ES_LEVELS);
+    input.height = population->height;
+    input.width = population->width;
+    input.channels = spec->counts_events ? 2 : population->channels;
+    input.greatest = spec->counts_events ? spec->saturation : population->level_max - population->level_min;
+    input.counts = NULL;
+    input.count_row = spec->counts_events && spec->polarities == 2 ? spec->saturation + 1u : 0;
+    input.first_channel = 0;
+    if (spec->counts_events) {
+        input.first_channel = (net->tick - net->window_start) / spec->slice_ticks * spec->polarities;
+        input.counts = es_input_table(net->model) + (size_t)input.first_channel * (spec->saturation + 1u);
+    }
+    return input;
+}
+
+/* Changes an input neuron. Returns whether the event is valid. */
+static bool note(const es_pc_input *input, uint32_t channels, const es_event *event, uint32_t *neuron,
+                 int32_t *difference)
+{
+    uint32_t channel = event->channel;
+    int32_t before, after;
+
+    if (event->y >= input->height || event->x >= input->width || channel >= input->channels)
+        return false;
+    if (input->counts)
+        channel = input->first_channel + (input->count_row ? channel : 0);
+    *neuron = (event->y * input->width + event->x) * channels + channel;
+    before = input->levels[*neuron];
+    after = before + event->value;
+    if (input->counts) {
+        const int16_t *levels = input->counts + (size_t)event->channel * input->count_row;
+        if (event->value < 1)
+            return false;
+        after = after < input->greatest ? after : input->greatest;
+        *difference = levels[after] - levels[before];
+    } else {
+        if (after < 0 || after > input->greatest)
+            return false;
+        *difference = event->value;
+    }
+    input->levels[*neuron] = (uint8_t)after;
+    return true;
+}
+
+/* Targets that an event of a pixel reaches. */
+static uint32_t reached_from(const es_net *net, uint32_t y, uint32_t x)
+{
+    const es_population *input = &net->model->populations[0];
+    const es_pc_projection *plan = net->pc->plan->projections + input->first_projection;
+    uint32_t reached = 0;
+
+    for (uint32_t i = 0; i < input->projection_count; i++, plan++)
+        reached += plan->length * (plan->flat ? 1 : plan->down[y].count * plan->across[x].count);
+    return reached;
+}
+
+size_t es_pc_take(es_net *net, const es_event *events, size_t count)
+{
+    uint32_t channels = net->model->populations[0].channels;
+    es_pc_change change = {0, 0, 0};
+    es_pc_input input;
+    uint64_t reached = 0;
+    size_t taken;
+
+    if (!is_taken(net))
+        return 0;
+    input = input_of(net);
+    for (taken = 0; taken < count && events[taken].tick == net->tick; taken++) {
+        const es_event *event = &events[taken];
+        es_pc_row *row;
+        uint32_t neuron;
+        int32_t difference;
+        if (!note(&input, channels, event, &neuron, &difference))
+            break;
+        if (difference == 0)
+            continue;
+        change.count++;
+        reached += reached_from(net, event->y, event->x);
+        difference += net->pc->differences[neuron];
+        net->pc->differences[neuron] = (int16_t)difference;
+        change.least = difference < change.least ? difference : change.least;
+        change.greatest = difference > change.greatest ? difference : change.greatest;
+        row = &net->pc->rows[event->y];
+        row->first = event->x < row->first ? event->x : row->first;
+        row->end = event->x >= row->end ? event->x + 1u : row->end;
+    }
+    net->stats.input_events += taken;
+    net->stats.events += change.count;
+    net->stats.synops += reached;
+    es_stats_of(net, 0)->events += change.count;
+    es_stats_of(net, 0)->synops += reached;
+    if (change.count != 0)
+        es_pc_send(net, 0, change, true);
+    return taken;
+}
