@@ -26,7 +26,7 @@ size_t es_pc_size(const es_pc_plan *plan, const es_net *net)
     return rounded(image_size(net)) + rounded(plan->greatest * sizeof *pc.differences) +
            2 * rounded(plan->tallest * sizeof *pc.rows) + rounded(plan->padded * sizeof(int16_t)) +
            rounded(plan->greatest) + rounded((plan->greatest / 2 + 1) * sizeof *pc.terms) +
-           rounded(2 * plan->row * sizeof *pc.sums);
+           rounded(plan->blocks * ES_PC_BLOCK * sizeof *pc.bias);
 }
 
 static void *cut_off(uint8_t **memory, size_t bytes)
@@ -52,7 +52,7 @@ void es_pc_attach(es_pc *pc, es_net *net, const es_pc_plan *plan, void *memory)
     pc->padded = (uint8_t *)cut_off(&rest, plan->padded * sizeof(int16_t));
     pc->now = (uint8_t *)cut_off(&rest, plan->greatest);
     pc->terms = (es_pc_term *)cut_off(&rest, (plan->greatest / 2 + 1) * sizeof *pc->terms);
-    pc->sums = (uint32_t *)cut_off(&rest, 2 * plan->row * sizeof *pc->sums);
+    pc->bias = (int32_t *)cut_off(&rest, plan->blocks * ES_PC_BLOCK * sizeof *pc->bias);
     for (size_t y = 0; y < plan->tallest; y++)
         pc->rows[y].first = UINT32_MAX;
     memcpy(pc->image, net->arena + image_start(net), image_size(net));

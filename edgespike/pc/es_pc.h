@@ -28,6 +28,7 @@ typedef struct es_pc_dot {
     uint32_t channels;       /* of the target: so many of the blocks' sums there are */
     uint32_t pixels;
     uint32_t pixel_step;     /* from one pixel's window to the next */
+    bool paired;             /* accumulators of 16 bits, two in a word (es_accumulator); channels are even */
 } es_pc_dot;
 
 /* The same where every target channel has one source channel. Distances in differences. */
@@ -40,6 +41,7 @@ typedef struct es_pc_windows {
     uint32_t channels;
     uint32_t pixels;
     uint32_t pixel_step;
+    bool paired;
 } es_pc_windows;
 
 /* The differences of two source channels, as shorts, and where the weights of both begin. */
@@ -89,10 +91,7 @@ typedef struct es_pc_kernels {
     /* accumulators[i] += over all terms, the products of their pair with weights[2 * (vector + i)] and the
      * next one. Some weights beyond the last one are read. */
     void (*scatter_terms)(uint32_t *accumulators, const int16_t *weights, const es_pc_term *terms,
-                          uint32_t term_count, uint32_t count);
-
-    /* Accumulators of 16 bits, two in a word (es_accumulator), += sums. `count` is even. */
-    void (*add_pairs)(uint32_t *accumulators, const uint32_t *sums, uint32_t count);
+                          uint32_t term_count, uint32_t count, bool paired);
 
     /* differences = the stored levels of accumulators (of 16 bits, two in a word) - told; told = these levels */
     es_pc_change (*tell_16)(const es_pc_steps *steps, const uint32_t *accumulators, uint8_t *told,
@@ -186,7 +185,7 @@ typedef struct es_pc_plan {
     size_t greatest; /* neurons of a population */
     size_t tallest;  /* rows of a population */
     size_t padded;   /* differences of a source with its margins, at most */
-    size_t row;      /* sums of a row of targets, at most */
+    size_t blocks;   /* of target channels, at most */
 } es_pc_plan;
 
 /* Works out the plan in `memory`, or only its size where that is NULL. */
@@ -214,7 +213,7 @@ typedef struct es_pc {
     uint8_t *padded;
     uint8_t *now;
     es_pc_term *terms;
-    uint32_t *sums;
+    int32_t *bias;
     double eagerness;      /* a dense pass is taken where it costs less than this times the events */
     uint64_t dense_passes; /* taken so far */
 } es_pc;

@@ -54,12 +54,28 @@ ES_PC_TARGET ES_PC_INLINE vector add(vector a, vector b)
     return _mm256_add_epi32(a, b);
 }
 
+ES_PC_TARGET ES_PC_INLINE vector zero(void)
+{
+    return _mm256_setzero_si256();
+}
+
+ES_PC_TARGET ES_PC_INLINE void add_all_paired(uint32_t *words, vector sums)
+{
+    vector folded = _mm256_add_epi64(sums, _mm256_slli_epi64(_mm256_srli_epi64(sums, 32), 16));
+    vector even = _mm256_permutevar8x32_epi32(folded, _mm256_setr_epi32(0, 2, 4, 6, 0, 2, 4, 6));
+    __m128i *to = (__m128i *)(void *)words;
+
+    _mm_storeu_si128(to, _mm_add_epi32(_mm_loadu_si128(to), _mm256_castsi256_si128(even)));
+}
+
 ES_PC_TARGET ES_PC_INLINE vector multiply_add_pairs(vector sum, vector given, vector weight)
 {
     return _mm256_add_epi32(sum, _mm256_madd_epi16(given, weight));
 }
 
 #define multiply_add_groups multiply_add_pairs
+
+#include "es_pc_paired.h"
 
 #include "es_pc_kernels.h"
 #endif

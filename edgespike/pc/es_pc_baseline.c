@@ -40,6 +40,20 @@ ES_PC_INLINE vector add(vector a, vector b)
     return _mm_add_epi32(a, b);
 }
 
+ES_PC_INLINE vector zero(void)
+{
+    return _mm_setzero_si128();
+}
+
+ES_PC_INLINE void add_all_paired(uint32_t *words, vector sums)
+{
+    vector folded = _mm_add_epi64(sums, _mm_slli_epi64(_mm_srli_epi64(sums, 32), 16));
+    vector even = _mm_shuffle_epi32(folded, _MM_SHUFFLE(2, 0, 2, 0));
+    __m128i *to = (__m128i *)(void *)words;
+
+    _mm_storel_epi64(to, _mm_add_epi32(_mm_loadl_epi64(to), even));
+}
+
 ES_PC_INLINE vector multiply_add_pairs(vector sum, vector given, vector weight)
 {
     return _mm_add_epi32(sum, _mm_madd_epi16(given, weight));
@@ -81,6 +95,18 @@ ES_PC_INLINE vector broadcast(const void *four)
     return given;
 }
 
+ES_PC_INLINE vector zero(void)
+{
+    vector none = {{0, 0, 0, 0}};
+    return none;
+}
+
+ES_PC_INLINE void add_all_paired(uint32_t *words, vector sums)
+{
+    for (uint32_t i = 0; i < 2; i++)
+        words[i] += sums.lanes[2 * i] + (sums.lanes[2 * i + 1] << 16);
+}
+
 ES_PC_INLINE vector add(vector a, vector b)
 {
     for (uint32_t i = 0; i < 4; i++)
@@ -104,5 +130,6 @@ ES_PC_INLINE vector multiply_add_pairs(vector sum, vector given, vector weight)
 #define multiply_add_groups multiply_add_pairs
 
 #include "es_pc_some.h"
+#include "es_pc_paired.h"
 
 #include "es_pc_kernels.h"

@@ -27,6 +27,7 @@ ES_PC_TARGET ES_PC_INLINE vector multiply_add_groups(vector sum, vector given, v
 }
 
 #include "es_pc_some.h"
+#include "es_pc_paired.h"
 
 #include "es_pc_kernels.h"
 #endif

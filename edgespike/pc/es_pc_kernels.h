@@ -1,7 +1,7 @@
 /* The kernels in C that compilers make vector instructions of: the body of a table. The file that
  * includes it defines ES_PC_TARGET, the attribute that allows these instructions, `vector` (VECTORS of
  * them hold ES_PC_BLOCK numbers of 32 bits), and what is done with one: load, store, load_some and
- * store_some (only the first numbers), broadcast, add, multiply_add_groups (4 bytes of differences and
+ * store_some (only the first numbers), zero, broadcast, add, add_paired (to accumulators of 16 bits), multiply_add_groups (4 bytes of differences and
  * of weights, as `group` says) and multiply_add_pairs (shorts). */
 
 enum { LANES = ES_PC_BLOCK / VECTORS };
@@ -76,37 +76,52 @@ ES_PC_TARGET static void narrow_rest(uint8_t *restrict bytes, const int16_t *res
     }
 }
 
-ES_PC_TARGET static void add_pairs(uint32_t *restrict accumulators, const uint32_t *restrict sums, uint32_t count)
-{
-    for (uint32_t i = 0; i < count / 2; i++)
-        accumulators[i] += sums[2 * i] + (sums[2 * i + 1] << 16);
-}
-
 #ifndef ES_PC_OWN_TELL
 #include "es_pc_tell.h"
 #endif
+
+/* ---- accumulators --------------------------------------------------------- */
+
+/* Where an accumulator is; those of 16 bits lie two in a word. */
+ES_PC_INLINE uint32_t *at(uint32_t *accumulators, size_t neuron, bool paired)
+{
+    return accumulators + (paired ? neuron / 2 : neuron);
+}
+
+/* The first `count` of a vector's sums to the accumulators of neurons that lie together. */
+ES_PC_TARGET ES_PC_INLINE void add_sums(uint32_t *accumulators, vector sums, uint32_t count, bool paired)
+{
+    if (paired)
+        add_paired(accumulators, sums, count);
+    else if (count == LANES)
+        store(accumulators, add(load(accumulators), sums));
+    else
+        store_some(accumulators, add(load_some(accumulators, count), sums), count);
+}
 
 /* ---- windows -------------------------------------------------------------- */
 
 #if defined(__GNUC__)
 typedef int16_t shorts __attribute__((vector_size(ES_PC_BLOCK * sizeof(int16_t))));
-typedef uint32_t words __attribute__((vector_size(ES_PC_BLOCK * sizeof(int32_t))));
+typedef uint32_t words __attribute__((vector_size(ES_PC_BLOCK * sizeof(uint32_t))));
 typedef uint8_t bytes __attribute__((vector_size(ES_PC_BLOCK)));
 
 /* ES_PC_BLOCK sums, which stay in registers. */
 ES_PC_TARGET ES_PC_INLINE void window_block(uint32_t *accumulators, const es_pc_windows *given, const int16_t *source,
-                                            const int16_t *weights)
+                                            const int16_t *weights, bool paired)
 {
-    words sum;
+    words sum = {0};
+    vector sums[VECTORS];
 
-    memcpy(&sum, accumulators, sizeof sum);
     for (uint32_t run = 0; run < given->run_count; run++) {
         shorts value, weight;
         memcpy(&value, source + given->runs[run], sizeof value);
         memcpy(&weight, weights + (size_t)run * given->weight_step, sizeof weight);
         sum += __builtin_convertvector(value, words) * __builtin_convertvector(weight, words);
     }
-    memcpy(accumulators, &sum, sizeof sum);
+    memcpy(sums, &sum, sizeof sum);
+    for (uint32_t v = 0; v < VECTORS; v++)
+        add_sums(at(accumulators, v * LANES, paired), sums[v], LANES, paired);
 }
 
 ES_PC_TARGET ES_PC_INLINE void pool_block(uint8_t *maxima, const uint8_t *values, uint32_t columns,
@@ -116,15 +131,16 @@ ES_PC_TARGET ES_PC_INLINE void pool_block(uint8_t *maxima, const uint8_t *values
 
     memcpy(&greatest, values, sizeof greatest);
     for (uint32_t column = 1; column < columns; column++) {
+        bytes below;
         memcpy(&value, values + (size_t)column * column_step, sizeof value);
-        bytes below = (bytes)(greatest < value);
+        below = (bytes)(greatest < value);
         greatest = (value & below) | (greatest & ~below);
     }
     memcpy(maxima, &greatest, sizeof greatest);
 }
 #endif
 
-ES_PC_TARGET static void windows(const es_pc_windows *given, uint32_t *accumulators)
+ES_PC_TARGET ES_PC_INLINE void windows_by(const es_pc_windows *given, uint32_t *accumulators, bool paired)
 {
     const es_pc_windows here = *given;
     const int16_t *source = here.source;
@@ -133,15 +149,25 @@ ES_PC_TARGET static void windows(const es_pc_windows *given, uint32_t *accumulat
         uint32_t i = 0;
 #if defined(__GNUC__)
         for (; i + ES_PC_BLOCK <= here.channels; i += ES_PC_BLOCK)
-            window_block(accumulators + i, &here, source + i, here.weights + i);
+            window_block(at(accumulators, i, paired), &here, source + i, here.weights + i, paired);
 #endif
-        for (; i < here.channels; i++)
+        for (; i < here.channels; i++) {
+            uint32_t sum = 0;
             for (uint32_t run = 0; run < here.run_count; run++)
-                accumulators[i] +=
-                    (uint32_t)(source[here.runs[run] + i] * here.weights[(size_t)run * here.weight_step + i]);
-        accumulators += here.channels;
+                sum += (uint32_t)(source[here.runs[run] + i] * here.weights[(size_t)run * here.weight_step + i]);
+            *at(accumulators, i, paired) += paired ? sum << i % 2 * 16 : sum;
+        }
+        accumulators = at(accumulators, here.channels, paired);
         source += here.pixel_step;
     }
+}
+
+ES_PC_TARGET static void windows(const es_pc_windows *given, uint32_t *accumulators)
+{
+    if (given->paired)
+        windows_by(given, accumulators, true);
+    else
+        windows_by(given, accumulators, false);
 }
 
 ES_PC_TARGET static void pool(uint8_t *maxima, const uint8_t *values, uint32_t columns, uint32_t column_step,
@@ -171,42 +197,45 @@ enum { MOST_BLOCKS = 4 };
 
 /* Sums of all terms stay in registers. The last of the vectors has `last` lanes. */
 ES_PC_TARGET ES_PC_INLINE void scatter_tile(uint32_t *accumulators, const int16_t *weights, const es_pc_term *terms,
-                                            uint32_t term_count, uint32_t vectors, uint32_t last)
+                                            uint32_t term_count, uint32_t vectors, uint32_t last, bool paired)
 {
     vector sum[MOST_BLOCKS * VECTORS];
 
-    for (uint32_t v = 0; v + 1 < vectors; v++)
-        sum[v] = load(accumulators + v * LANES);
-    sum[vectors - 1] = load_some(accumulators + (vectors - 1) * LANES, last);
+    for (uint32_t v = 0; v < vectors; v++)
+        sum[v] = zero();
     for (uint32_t term = 0; term < term_count; term++) {
         const int16_t *from = weights + 2 * (size_t)terms[term].vector;
         vector pair = broadcast(&terms[term].pair);
         for (uint32_t v = 0; v < vectors; v++)
             sum[v] = multiply_add_pairs(sum[v], pair, load(from + 2 * v * LANES));
     }
-    for (uint32_t v = 0; v + 1 < vectors; v++)
-        store(accumulators + v * LANES, sum[v]);
-    store_some(accumulators + (vectors - 1) * LANES, sum[vectors - 1], last);
+    for (uint32_t v = 0; v < vectors; v++)
+        add_sums(at(accumulators, v * LANES, paired), sum[v], v + 1 < vectors ? LANES : last, paired);
+}
+
+ES_PC_TARGET ES_PC_INLINE void scatter_by(uint32_t *accumulators, const int16_t *weights, const es_pc_term *terms,
+                                          uint32_t term_count, uint32_t count, bool paired)
+{
+    uint32_t i = 0;
+
+    for (; i + MOST_BLOCKS * ES_PC_BLOCK <= count; i += MOST_BLOCKS * ES_PC_BLOCK)
+        scatter_tile(at(accumulators, i, paired), weights + 2 * i, terms, term_count, MOST_BLOCKS * VECTORS, LANES,
+                     paired);
+    for (; i + ES_PC_BLOCK <= count; i += ES_PC_BLOCK)
+        scatter_tile(at(accumulators, i, paired), weights + 2 * i, terms, term_count, VECTORS, LANES, paired);
+    for (; i + LANES <= count; i += LANES)
+        scatter_tile(at(accumulators, i, paired), weights + 2 * i, terms, term_count, 1, LANES, paired);
+    if (i < count)
+        scatter_tile(at(accumulators, i, paired), weights + 2 * i, terms, term_count, 1, count - i, paired);
 }
 
 ES_PC_TARGET static void scatter_terms(uint32_t *accumulators, const int16_t *weights, const es_pc_term *terms,
-                                       uint32_t term_count, uint32_t count)
+                                       uint32_t term_count, uint32_t count, bool paired)
 {
-    for (; count >= MOST_BLOCKS * ES_PC_BLOCK; count -= MOST_BLOCKS * ES_PC_BLOCK) {
-        scatter_tile(accumulators, weights, terms, term_count, MOST_BLOCKS * VECTORS, LANES);
-        accumulators += MOST_BLOCKS * ES_PC_BLOCK;
-        weights += 2 * MOST_BLOCKS * ES_PC_BLOCK;
-    }
-    for (; count >= ES_PC_BLOCK; count -= ES_PC_BLOCK) {
-        scatter_tile(accumulators, weights, terms, term_count, VECTORS, LANES);
-        accumulators += ES_PC_BLOCK;
-        weights += 2 * ES_PC_BLOCK;
-    }
-    for (; count > 0; count -= count < LANES ? count : LANES) {
-        scatter_tile(accumulators, weights, terms, term_count, 1, count < LANES ? count : LANES);
-        accumulators += LANES;
-        weights += 2 * LANES;
-    }
+    if (paired)
+        scatter_by(accumulators, weights, terms, term_count, count, true);
+    else
+        scatter_by(accumulators, weights, terms, term_count, count, false);
 }
 
 /* ---- dot products ------------------------------------------------------- */
@@ -216,7 +245,7 @@ enum { MOST_PIXELS = 8 };
 /* A tile of target pixels and channels, small enough for its sums to stay in registers. `whole`: all of
  * its sums are channels of the target; else it is of one block. */
 ES_PC_TARGET ES_PC_INLINE void dot_tile(const es_pc_dot *dot, uint32_t *accumulators, uint32_t block, uint32_t pixel,
-                                        uint32_t pixels, uint32_t blocks, bool whole)
+                                        uint32_t pixels, uint32_t blocks, bool whole, bool paired)
 {
     const uint8_t *source = dot->source + (size_t)pixel * dot->pixel_step;
     const uint8_t *weights = dot->weights + (size_t)block * (ES_PC_BLOCK * 4);
@@ -242,15 +271,14 @@ ES_PC_TARGET ES_PC_INLINE void dot_tile(const es_pc_dot *dot, uint32_t *accumula
             weights += (size_t)dot->blocks * (ES_PC_BLOCK * 4);
         }
     }
-    accumulators += (size_t)pixel * dot->channels + block * ES_PC_BLOCK;
     for (uint32_t p = 0; p < pixels; p++) {
+        size_t neuron = (size_t)(pixel + p) * dot->channels + block * ES_PC_BLOCK;
         uint32_t left = dot->channels - block * ES_PC_BLOCK;
-        for (uint32_t v = 0; v < blocks * VECTORS; v++) {
-            uint32_t *to = accumulators + (size_t)p * dot->channels + v * LANES;
+        for (uint32_t v = 0; v < blocks * VECTORS; v++, neuron += LANES) {
             if (whole || left >= LANES)
-                store(to, add(load(to), sum[p][v]));
+                add_sums(at(accumulators, neuron, paired), sum[p][v], LANES, paired);
             else if (left > 0)
-                store_some(to, add(load_some(to, left), sum[p][v]), left);
+                add_sums(at(accumulators, neuron, paired), sum[p][v], left, paired);
             left -= left < LANES ? left : LANES;
         }
     }
@@ -258,14 +286,14 @@ ES_PC_TARGET ES_PC_INLINE void dot_tile(const es_pc_dot *dot, uint32_t *accumula
 
 /* Tiles of one width along a row. */
 ES_PC_TARGET ES_PC_INLINE uint32_t dot_tiles(const es_pc_dot *dot, uint32_t *accumulators, uint32_t block,
-                                             uint32_t pixel, uint32_t pixels, uint32_t blocks, bool whole)
+                                             uint32_t pixel, uint32_t pixels, uint32_t blocks, bool whole, bool paired)
 {
     for (; pixel + pixels <= dot->pixels; pixel += pixels)
-        dot_tile(dot, accumulators, block, pixel, pixels, blocks, whole);
+        dot_tile(dot, accumulators, block, pixel, pixels, blocks, whole, paired);
     return pixel;
 }
 
-ES_PC_TARGET static void dot(const es_pc_dot *given, uint32_t *accumulators)
+ES_PC_TARGET ES_PC_INLINE void dot_by(const es_pc_dot *given, uint32_t *accumulators, bool paired)
 {
     const es_pc_dot here = *given;
     uint32_t whole = here.channels / ES_PC_BLOCK;
@@ -273,24 +301,32 @@ ES_PC_TARGET static void dot(const es_pc_dot *given, uint32_t *accumulators)
     uint32_t pixel;
 
     for (; here.pixels == 1 && block + MOST_BLOCKS <= whole; block += MOST_BLOCKS)
-        dot_tile(&here, accumulators, block, 0, 1, MOST_BLOCKS, true);
+        dot_tile(&here, accumulators, block, 0, 1, MOST_BLOCKS, true, paired);
     for (; block + WIDE_BLOCKS <= whole; block += WIDE_BLOCKS) {
-        pixel = dot_tiles(&here, accumulators, block, 0, WIDE_PIXELS, WIDE_BLOCKS, true);
-        pixel = dot_tiles(&here, accumulators, block, pixel, FEW_PIXELS, WIDE_BLOCKS, true);
-        dot_tiles(&here, accumulators, block, pixel, 1, WIDE_BLOCKS, true);
+        pixel = dot_tiles(&here, accumulators, block, 0, WIDE_PIXELS, WIDE_BLOCKS, true, paired);
+        pixel = dot_tiles(&here, accumulators, block, pixel, FEW_PIXELS, WIDE_BLOCKS, true, paired);
+        dot_tiles(&here, accumulators, block, pixel, 1, WIDE_BLOCKS, true, paired);
     }
     for (; block < whole; block++) {
-        pixel = dot_tiles(&here, accumulators, block, 0, NARROW_PIXELS, 1, true);
-        pixel = dot_tiles(&here, accumulators, block, pixel, FEW_PIXELS, 1, true);
-        dot_tiles(&here, accumulators, block, pixel, 1, 1, true);
+        pixel = dot_tiles(&here, accumulators, block, 0, NARROW_PIXELS, 1, true, paired);
+        pixel = dot_tiles(&here, accumulators, block, pixel, FEW_PIXELS, 1, true, paired);
+        dot_tiles(&here, accumulators, block, pixel, 1, 1, true, paired);
     }
     if (block < here.blocks) {
-        pixel = dot_tiles(&here, accumulators, block, 0, NARROW_PIXELS, 1, false);
-        dot_tiles(&here, accumulators, block, pixel, 1, 1, false);
+        pixel = dot_tiles(&here, accumulators, block, 0, NARROW_PIXELS, 1, false, paired);
+        dot_tiles(&here, accumulators, block, pixel, 1, 1, false, paired);
     }
+}
+
+ES_PC_TARGET static void dot(const es_pc_dot *given, uint32_t *accumulators)
+{
+    if (given->paired)
+        dot_by(given, accumulators, true);
+    else
+        dot_by(given, accumulators, false);
 }
 
 const es_pc_kernels ES_PC_TABLE = {
     ES_PC_NAME, is_available, GROUP, LOWEST, DENSE_NANOSECONDS, SCATTER_NANOSECONDS, dot, windows, scatter_terms,
-    add_pairs, tell_16, tell_32, differences, maximum, pool, reach, narrow, narrow_rest,
+    tell_16, tell_32, differences, maximum, pool, reach, narrow, narrow_rest,
 };

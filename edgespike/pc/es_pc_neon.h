@@ -23,6 +23,20 @@ ES_PC_TARGET ES_PC_INLINE vector add(vector a, vector b)
     return vaddq_s32(a, b);
 }
 
+ES_PC_TARGET ES_PC_INLINE vector zero(void)
+{
+    return vdupq_n_s32(0);
+}
+
+ES_PC_TARGET ES_PC_INLINE void add_all_paired(uint32_t *words, vector sums)
+{
+    uint32x4_t given = vreinterpretq_u32_s32(sums);
+    uint32x4_t even = vuzp1q_u32(given, given), odd = vuzp2q_u32(given, given);
+    uint32x2_t folded = vget_low_u32(vaddq_u32(even, vshlq_n_u32(odd, 16)));
+
+    vst1_u32(words, vadd_u32(vld1_u32(words), folded));
+}
+
 ES_PC_TARGET ES_PC_INLINE vector multiply_add_pairs(vector sum, vector given, vector weight)
 {
     int16x8_t values = vreinterpretq_s16_s32(given);

@@ -126,23 +126,12 @@ static void pad(const es_net *net, const es_projection *projection, const es_pc_
 
 /* ---- passes --------------------------------------------------------------- */
 
-/* Where the sums of target pixels go: accumulators of 4 bytes themselves, else a row of zeros. */
-static uint32_t *sums_of(const es_net *net, uint32_t number, size_t neuron, uint32_t count)
+/* The accumulators from a neuron on. */
+static uint32_t *accumulators_at(const es_net *net, uint32_t number, size_t neuron)
 {
-    uint32_t *accumulators = (uint32_t *)(void *)es_buffer_of(net, number, ES_ACCUMULATORS);
+    uint32_t *words = (uint32_t *)(void *)es_buffer_of(net, number, ES_ACCUMULATORS);
 
-    if (net->model->populations[number].accumulator_bytes == 4)
-        return accumulators + neuron;
-    memset(net->pc->sums, 0, count * sizeof *net->pc->sums);
-    return net->pc->sums;
-}
-
-static void add_sums(const es_net *net, uint32_t number, size_t neuron, uint32_t count)
-{
-    uint32_t *accumulators = (uint32_t *)(void *)es_buffer_of(net, number, ES_ACCUMULATORS);
-
-    if (net->model->populations[number].accumulator_bytes == 2)
-        net->pc->plan->kernels->add_pairs(accumulators + neuron / 2, net->pc->sums, count);
+    return words + (net->model->populations[number].accumulator_bytes == 2 ? neuron / 2 : neuron);
 }
 
 static void pass_dot(es_net *net, uint32_t number, const es_pc_form *form)
@@ -151,20 +140,20 @@ static void pass_dot(es_net *net, uint32_t number, const es_pc_form *form)
     const es_pc_projection *plan = &net->pc->plan->projections[number];
     const es_population *target = &net->model->populations[projection->target];
     uint32_t pixel = plan->channels * form->bytes;
-    int32_t *bias = (int32_t *)(void *)(net->pc->sums + net->pc->plan->row);
     es_pc_dot dot;
 
     pad(net, projection, plan, form);
     for (uint32_t lane = 0; lane < plan->blocks * ES_PC_BLOCK; lane++)
-        bias[lane] = (int32_t)((uint32_t)form->base * (uint32_t)plan->totals[lane]);
+        net->pc->bias[lane] = (int32_t)((uint32_t)form->base * (uint32_t)plan->totals[lane]);
     dot.weights = plan->weights;
     dot.runs = plan->runs;
-    dot.bias = bias;
+    dot.bias = net->pc->bias;
     dot.run_count = plan->run_count;
     dot.groups = plan->groups;
     dot.blocks = plan->blocks;
     dot.channels = target->channels;
     dot.pixel_step = plan->window.stride[1] * pixel;
+    dot.paired = target->accumulator_bytes == 2;
     for (uint32_t y = 0; y < target->height; y++) {
         es_pc_row reached = net->pc->reached[y];
         size_t neuron = ((size_t)y * target->width + reached.first) * target->channels;
@@ -173,8 +162,7 @@ static void pass_dot(es_net *net, uint32_t number, const es_pc_form *form)
         dot.source = net->pc->padded + (size_t)y * plan->window.stride[0] * plan->width * pixel +
                      (size_t)reached.first * dot.pixel_step;
         dot.pixels = reached.end - reached.first;
-        net->pc->plan->kernels->dot(&dot, sums_of(net, projection->target, neuron, dot.pixels * dot.channels));
-        add_sums(net, projection->target, neuron, dot.pixels * dot.channels);
+        net->pc->plan->kernels->dot(&dot, accumulators_at(net, projection->target, neuron));
     }
 }
 
@@ -196,6 +184,7 @@ static void pass_by_channel(es_net *net, uint32_t number)
     windows.run_count = plan->run_count;
     windows.weight_step = plan->lanes;
     windows.pixel_step = plan->window.stride[1] * plan->channels;
+    windows.paired = target->accumulator_bytes == 2;
     for (uint32_t y = 0; y < target->height; y++) {
         es_pc_row reached = net->pc->reached[y];
         uint32_t pixels = reached.end - reached.first, count = pixels * target->channels;
@@ -206,8 +195,7 @@ static void pass_by_channel(es_net *net, uint32_t number)
                          (size_t)reached.first * windows.pixel_step;
         windows.pixels = plan->window.stride[1] == 1 ? 1 : pixels;
         windows.channels = count / windows.pixels;
-        net->pc->plan->kernels->windows(&windows, sums_of(net, projection->target, neuron, count));
-        add_sums(net, projection->target, neuron, count);
+        net->pc->plan->kernels->windows(&windows, accumulators_at(net, projection->target, neuron));
     }
 }
 

@@ -217,10 +217,8 @@ static void plan_projection(es_pc_room *room, es_pc_plan *plan, const es_model *
 
     if (made.way != ES_PC_NO_WAY) {
         size_t padded = (size_t)made.height * made.width * made.channels;
-        size_t row = (size_t)target->width * target->channels;
         plan->padded = padded > plan->padded ? padded : plan->padded;
-        plan->row = row > plan->row ? row : plan->row;
-        plan->row = made.blocks * ES_PC_BLOCK > plan->row ? made.blocks * ES_PC_BLOCK : plan->row;
+        plan->blocks = made.blocks > plan->blocks ? made.blocks : plan->blocks;
         reserve_all(room, &made, source, target->channels);
     }
     if (!room->memory)

@@ -22,21 +22,6 @@ static uint32_t list_terms(es_pc_term *terms, const int16_t *differences, uint32
     return count;
 }
 
-/* Adds the terms to target neurons that lie together. */
-static void add_terms(const es_net *net, const es_population *target, uint32_t *accumulators, size_t neuron,
-                      const int16_t *weights, uint32_t term_count, uint32_t count)
-{
-    const es_pc *pc = net->pc;
-
-    if (target->accumulator_bytes == 4) {
-        pc->plan->kernels->scatter_terms(accumulators + neuron, weights, pc->terms, term_count, count);
-    } else {
-        memset(pc->sums, 0, count * sizeof *pc->sums);
-        pc->plan->kernels->scatter_terms(pc->sums, weights, pc->terms, term_count, count);
-        pc->plan->kernels->add_pairs(accumulators + neuron / 2, pc->sums, count);
-    }
-}
-
 /* ---- every source channel to every target channel ------------------------- */
 
 static void scatter_pixel(es_net *net, uint32_t number, es_pc_taps down, es_pc_taps across, const int16_t *differences)
@@ -49,6 +34,7 @@ static void scatter_pixel(es_net *net, uint32_t number, es_pc_taps down, es_pc_t
     size_t row_weights = (size_t)((plan->channels + 1) / 2) * columns * channels * 2;
     uint32_t term_count = list_terms(net->pc->terms, differences, plan->channels, columns * channels);
     uint32_t together = plan->target_step[1] == 1 ? across.count : 1;
+    bool paired = target->accumulator_bytes == 2;
 
     if (term_count == 0)
         return;
@@ -58,8 +44,10 @@ static void scatter_pixel(es_net *net, uint32_t number, es_pc_taps down, es_pc_t
         for (uint32_t tap = 0; tap < across.count; tap += together) {
             uint32_t x = across.target + tap * plan->target_step[1];
             uint32_t place = plan->places[across.position - tap * plan->position_step[1]];
-            add_terms(net, target, accumulators, ((size_t)y * target->width + x) * channels,
-                      weights + (size_t)place * channels * 2, term_count, together * channels);
+            size_t neuron = ((size_t)y * target->width + x) * channels;
+            net->pc->plan->kernels->scatter_terms(accumulators + (paired ? neuron / 2 : neuron),
+                                                  weights + (size_t)place * channels * 2, net->pc->terms, term_count,
+                                                  together * channels, paired);
             es_pc_mark(net, projection->target, y, x, x + together);
         }
     }
@@ -74,7 +62,8 @@ static void add_pixel(es_net *net, uint32_t number, es_pc_taps down, es_pc_taps 
     const es_population *target = &net->model->populations[projection->target];
     uint32_t *accumulators = (uint32_t *)(void *)es_buffer_of(net, projection->target, ES_ACCUMULATORS);
     uint32_t channels = target->channels, here = 0;
-    es_pc_windows windows = {differences, NULL, &here, 1, 0, channels, 1, 0};
+    bool paired = target->accumulator_bytes == 2;
+    es_pc_windows windows = {differences, NULL, &here, 1, 0, channels, 1, 0, paired};
 
     for (uint32_t row = 0; row < down.count; row++)
         for (uint32_t tap = 0; tap < across.count; tap++) {
@@ -84,13 +73,7 @@ static void add_pixel(es_net *net, uint32_t number, es_pc_taps down, es_pc_taps 
             size_t neuron = ((size_t)y * target->width + x) * channels;
             windows.weights = (const int16_t *)(const void *)plan->weights + (size_t)position * plan->lanes;
             es_pc_mark(net, projection->target, y, x, x + 1);
-            if (target->accumulator_bytes == 4) {
-                net->pc->plan->kernels->windows(&windows, accumulators + neuron);
-            } else {
-                memset(net->pc->sums, 0, channels * sizeof *net->pc->sums);
-                net->pc->plan->kernels->windows(&windows, net->pc->sums);
-                net->pc->plan->kernels->add_pairs(accumulators + neuron / 2, net->pc->sums, channels);
-            }
+            net->pc->plan->kernels->windows(&windows, accumulators + (paired ? neuron / 2 : neuron));
         }
 }
 

@@ -52,6 +52,24 @@ ES_PC_TARGET ES_PC_INLINE vector add(vector a, vector b)
     return _mm512_add_epi32(a, b);
 }
 
+ES_PC_TARGET ES_PC_INLINE void add_paired(uint32_t *words, vector sums, uint32_t count)
+{
+    vector folded = _mm512_add_epi64(sums, _mm512_slli_epi64(_mm512_srli_epi64(sums, 32), 16));
+    __m256i more = _mm512_cvtepi64_epi32(folded);
+    __mmask8 mask = (__mmask8)((1u << count / 2) - 1);
+
+    if (count == ES_PC_BLOCK)
+        _mm256_storeu_si256((__m256i *)(void *)words,
+                            _mm256_add_epi32(_mm256_loadu_si256((const __m256i *)(const void *)words), more));
+    else
+        _mm256_mask_storeu_epi32(words, mask, _mm256_add_epi32(_mm256_maskz_loadu_epi32(mask, words), more));
+}
+
+ES_PC_TARGET ES_PC_INLINE vector zero(void)
+{
+    return _mm512_setzero_si512();
+}
+
 ES_PC_TARGET ES_PC_INLINE vector multiply_add_groups(vector sum, vector given, vector weight)
 {
     return _mm512_dpbusd_epi32(sum, given, weight);

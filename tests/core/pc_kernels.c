@@ -187,70 +187,70 @@ static void check_pool(const es_pc_kernels *kernels)
 
 /* ---- sums ------------------------------------------------------------------- */
 
-static void check_windows(const es_pc_kernels *kernels)
+/* An accumulator of 4 bytes, or two of 2 bytes, after `sum` was added to neuron i of `off` and on. */
+static uint32_t added(const uint32_t *before, const uint32_t *sums, uint32_t i, uint32_t off, uint32_t count,
+                      bool paired)
+{
+    uint32_t first = off + (paired ? 2 * (i - off) : i - off);
+
+    if (i < off || first - off >= count)
+        return before[i];
+    return before[i] + sums[first - off] + (paired ? sums[first - off + 1] << 16 : 0);
+}
+
+static void check_windows(const es_pc_kernels *kernels, bool paired)
 {
     int16_t values[2 * ROOM], weights[2 * ROOM];
-    uint32_t sums[ROOM], before[ROOM], pairs[ROOM];
+    uint32_t accumulators[ROOM], before[ROOM], sums[ROOM];
 
     for (uint32_t count = 0; count <= LONGEST; count++) {
         const uint32_t runs[] = {0, 7, 3, 190, 64};
-        uint32_t pixels = count % 3 + 1, off = count % 7;
-        es_pc_windows given = {values, weights, runs, count % 5, 3, count / pixels, pixels, count % 11};
+        uint32_t pixels = count % 3 + 1, off = count % 7, channels = count / pixels / 2 * 2 + !paired;
+        es_pc_windows given = {values, weights, runs, count % 5, 3, channels, pixels, count % 11, paired};
         for (uint32_t i = 0; i < 2 * ROOM; i++) {
             values[i] = (int16_t)(draw(0, 1) ? draw(-255, 255) : 0);
             weights[i] = (int16_t)draw(-32768, 32767);
         }
-        for (uint32_t i = 0; i < ROOM; i++) {
-            sums[i] = before[i] = (uint32_t)draw(-100000, 100000);
-            pairs[i] = (uint32_t)draw(0, 1 << 23) * 513u;
+        for (uint32_t i = 0; i < ROOM; i++)
+            accumulators[i] = before[i] = (uint32_t)draw(0, 1 << 23) * 513u;
+        for (uint32_t i = 0; i < pixels * channels; i++) {
+            sums[i] = 0;
+            for (uint32_t run = 0; run < given.run_count; run++)
+                sums[i] += (uint32_t)(values[i / channels * given.pixel_step + runs[run] + i % channels] *
+                                      weights[3 * run + i % channels]);
         }
-        kernels->windows(&given, sums + off);
-        for (uint32_t i = 0; i < ROOM; i++) {
-            uint32_t sum = before[i], channel = (i - off) % (given.channels ? given.channels : 1);
-            bool inside = i >= off && i < off + pixels * given.channels;
-            for (uint32_t run = 0; inside && run < given.run_count; run++)
-                sum += (uint32_t)(values[(i - off) / given.channels * given.pixel_step + runs[run] + channel] *
-                                  weights[3 * run + channel]);
-            expect(sums[i] == sum, kernels, "windows");
-        }
-        memcpy(before, pairs, sizeof before);
-        kernels->add_pairs(pairs + off, sums + off, count / 2 * 2);
-        for (uint32_t i = 0; i < ROOM; i++) {
-            bool inside = i >= off && i < off + count / 2;
-            uint32_t more = inside ? sums[2 * i - off] + (sums[2 * i - off + 1] << 16) : 0;
-            expect(pairs[i] == before[i] + more, kernels, "add_pairs");
-        }
+        kernels->windows(&given, accumulators + off);
+        for (uint32_t i = 0; i < ROOM; i++)
+            expect(accumulators[i] == added(before, sums, i, off, pixels * channels, paired), kernels, "windows");
     }
 }
 
-static void check_scatter(const es_pc_kernels *kernels)
+static void check_scatter(const es_pc_kernels *kernels, bool paired)
 {
     int16_t weights[4 * ROOM], pair[2];
-    uint32_t sums[ROOM], before[ROOM];
+    uint32_t accumulators[ROOM], before[ROOM], sums[ROOM];
 
-    for (uint32_t count = 0; count <= LONGEST; count++) {
-        uint32_t term_count = count % 6, off = count % 7;
+    for (uint32_t step = 0; step <= LONGEST; step++) {
+        uint32_t term_count = step % 6, off = step % 7, count = paired ? step / 2 * 2 : step;
         es_pc_term terms[6];
         for (uint32_t i = 0; i < 4 * ROOM; i++)
             weights[i] = (int16_t)draw(-128, 127);
         for (uint32_t i = 0; i < ROOM; i++)
-            sums[i] = before[i] = (uint32_t)draw(0, 1 << 23) * 513u;
-        for (uint32_t i = 0; i < term_count; i++) {
+            accumulators[i] = before[i] = (uint32_t)draw(0, 1 << 23) * 513u;
+        memset(sums, 0, sizeof sums);
+        for (uint32_t term = 0; term < term_count; term++) {
             pair[0] = (int16_t)draw(-255, 255);
             pair[1] = (int16_t)draw(-255, 255);
-            memcpy(&terms[i].pair, pair, sizeof pair);
-            terms[i].vector = (uint32_t)draw(0, ROOM);
-        }
-        kernels->scatter_terms(sums + off, weights, terms, term_count, count);
-        for (uint32_t i = 0; i < ROOM; i++) {
-            uint32_t sum = before[i];
-            for (uint32_t term = 0; term < term_count && i >= off && i < off + count; term++) {
-                const int16_t *weight = weights + 2 * (terms[term].vector + i - off);
-                memcpy(pair, &terms[term].pair, sizeof pair);
-                sum += (uint32_t)(weight[0] * pair[0] + weight[1] * pair[1]);
+            memcpy(&terms[term].pair, pair, sizeof pair);
+            terms[term].vector = (uint32_t)draw(0, ROOM);
+            for (uint32_t i = 0; i < count; i++) {
+                const int16_t *weight = weights + 2 * (terms[term].vector + i);
+                sums[i] += (uint32_t)(weight[0] * pair[0] + weight[1] * pair[1]);
             }
-            expect(sums[i] == sum, kernels, "scatter_terms");
         }
+        kernels->scatter_terms(accumulators + off, weights, terms, term_count, count, paired);
+        for (uint32_t i = 0; i < ROOM; i++)
+            expect(accumulators[i] == added(before, sums, i, off, count, paired), kernels, "scatter_terms");
     }
 }
 
@@ -266,19 +266,19 @@ static int32_t element(const es_pc_kernels *kernels, const uint8_t *at, uint32_t
     return value;
 }
 
-static void check_dot(const es_pc_kernels *kernels)
+static void check_dot(const es_pc_kernels *kernels, bool paired)
 {
     static uint8_t source[4096];
     static ES_ALIGNED uint8_t memory[65536 + 64];
     uint8_t *weights = memory + (64 - (uintptr_t)memory % 64) % 64;
-    static uint32_t sums[64 * 8 * ES_PC_BLOCK], before[64 * 8 * ES_PC_BLOCK];
+    static uint32_t accumulators[64 * 8 * ES_PC_BLOCK], before[64 * 8 * ES_PC_BLOCK], sums[64 * 8 * ES_PC_BLOCK];
     int32_t bias[8 * ES_PC_BLOCK];
 
     for (uint32_t trial = 0; trial < 300; trial++) {
-        uint32_t runs[4], channels = (uint32_t)draw(1, 7 * ES_PC_BLOCK), left = 0;
+        uint32_t runs[4], channels = (uint32_t)draw(1, 7 * ES_PC_BLOCK / 2) * (paired ? 2 : 1), count = 0;
         uint32_t blocks = (channels + ES_PC_BLOCK - 1) / ES_PC_BLOCK;
         es_pc_dot dot = {source + trial % 13, weights, runs, bias, (uint32_t)draw(1, 3), (uint32_t)draw(1, 9),
-                         blocks, channels, (uint32_t)draw(1, 30), (uint32_t)draw(0, 20)};
+                         blocks, channels, (uint32_t)draw(1, 30), (uint32_t)draw(0, 20), paired};
         for (uint32_t i = 0; i < sizeof source; i++)
             source[i] = (uint8_t)draw(0, 255);
         for (uint32_t i = 0; i < 65536; i++)
@@ -286,7 +286,7 @@ static void check_dot(const es_pc_kernels *kernels)
         for (uint32_t i = 0; i < 8 * ES_PC_BLOCK; i++)
             bias[i] = draw(-1000000, 1000000);
         for (uint32_t i = 0; i < 64 * 8 * ES_PC_BLOCK; i++)
-            sums[i] = before[i] = (uint32_t)draw(0, 1 << 23) * 513u;
+            accumulators[i] = before[i] = (uint32_t)draw(0, 1 << 23) * 513u;
         if (kernels->group == 2) { /* differences and weights as they are: small numbers in 16 bits */
             dot.pixel_step &= ~1u;
             dot.source = source;
@@ -297,10 +297,9 @@ static void check_dot(const es_pc_kernels *kernels)
         }
         for (uint32_t run = 0; run < 4; run++)
             runs[run] = (uint32_t)draw(0, 300) * 2;
-        kernels->dot(&dot, sums);
         for (uint32_t pixel = 0; pixel < dot.pixels; pixel++)
-            for (uint32_t lane = 0; lane < channels; lane++, left++) {
-                uint32_t sum = before[left] + (uint32_t)bias[lane];
+            for (uint32_t lane = 0; lane < channels; lane++) {
+                uint32_t sum = (uint32_t)bias[lane];
                 for (uint32_t run = 0; run < dot.run_count; run++)
                     for (uint32_t i = 0; i < dot.groups * kernels->group; i++) {
                         uint32_t group = run * dot.groups + i / kernels->group;
@@ -308,9 +307,11 @@ static void check_dot(const es_pc_kernels *kernels)
                         sum += (uint32_t)(element(kernels, dot.source + pixel * dot.pixel_step + runs[run], i, false) *
                                           element(kernels, weights, place, true));
                     }
-                expect(sums[left] == sum, kernels, "dot");
+                sums[count++] = sum;
             }
-        expect(memcmp(sums + left, before + left, sizeof sums - left * sizeof *sums) == 0, kernels, "dot beyond");
+        kernels->dot(&dot, accumulators);
+        for (uint32_t i = 0; i < 64 * 8 * ES_PC_BLOCK; i++)
+            expect(accumulators[i] == added(before, sums, i, 0, count, paired), kernels, "dot");
     }
 }
 
@@ -332,9 +333,11 @@ int main(void)
         }
         check_bytes(kernels);
         check_pool(kernels);
-        check_windows(kernels);
-        check_scatter(kernels);
-        check_dot(kernels);
+        for (int paired = 0; paired < 2; paired++) {
+            check_windows(kernels, paired != 0);
+            check_scatter(kernels, paired != 0);
+            check_dot(kernels, paired != 0);
+        }
         printf("%s\n", kernels->name);
     }
     return 0;
