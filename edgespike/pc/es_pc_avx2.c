@@ -68,6 +68,24 @@ ES_PC_TARGET ES_PC_INLINE void add_all_paired(uint32_t *words, vector sums)
     _mm_storeu_si128(to, _mm_add_epi32(_mm_loadu_si128(to), _mm256_castsi256_si128(even)));
 }
 
+ES_PC_TARGET ES_PC_INLINE vector interleave_low(vector a, vector b)
+{
+    return _mm256_unpacklo_epi16(a, b);
+}
+
+ES_PC_TARGET ES_PC_INLINE vector interleave_high(vector a, vector b)
+{
+    return _mm256_unpackhi_epi16(a, b);
+}
+
+ES_PC_TARGET ES_PC_INLINE void untangle(vector *low, vector *high)
+{
+    vector first = _mm256_permute2x128_si256(*low, *high, 0x20);
+
+    *high = _mm256_permute2x128_si256(*low, *high, 0x31);
+    *low = first;
+}
+
 ES_PC_TARGET ES_PC_INLINE vector multiply_add_pairs(vector sum, vector given, vector weight)
 {
     return _mm256_add_epi32(sum, _mm256_madd_epi16(given, weight));

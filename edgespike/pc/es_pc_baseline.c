@@ -54,6 +54,18 @@ ES_PC_INLINE void add_all_paired(uint32_t *words, vector sums)
     _mm_storel_epi64(to, _mm_add_epi32(_mm_loadl_epi64(to), even));
 }
 
+ES_PC_INLINE vector interleave_low(vector a, vector b)
+{
+    return _mm_unpacklo_epi16(a, b);
+}
+
+ES_PC_INLINE vector interleave_high(vector a, vector b)
+{
+    return _mm_unpackhi_epi16(a, b);
+}
+
+#define untangle(low, high) (void)0 /* in order already */
+
 ES_PC_INLINE vector multiply_add_pairs(vector sum, vector given, vector weight)
 {
     return _mm_add_epi32(sum, _mm_madd_epi16(given, weight));
@@ -113,6 +125,26 @@ ES_PC_INLINE vector add(vector a, vector b)
         a.lanes[i] += b.lanes[i];
     return a;
 }
+
+ES_PC_INLINE vector interleave_low(vector a, vector b)
+{
+    int16_t given[2][8], mixed[8];
+
+    memcpy(given[0], &a, sizeof given[0]);
+    memcpy(given[1], &b, sizeof given[1]);
+    for (uint32_t i = 0; i < 8; i++)
+        mixed[i] = given[i % 2][i / 2];
+    return load(mixed);
+}
+
+ES_PC_INLINE vector interleave_high(vector a, vector b)
+{
+    vector upper[2] = {{{a.lanes[2], a.lanes[3], 0, 0}}, {{b.lanes[2], b.lanes[3], 0, 0}}};
+
+    return interleave_low(upper[0], upper[1]);
+}
+
+#define untangle(low, high) (void)0 /* in order already */
 
 ES_PC_INLINE vector multiply_add_pairs(vector sum, vector given, vector weight)
 {

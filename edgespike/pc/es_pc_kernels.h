@@ -1,7 +1,8 @@
 /* The kernels in C that compilers make vector instructions of: the body of a table. The file that
  * includes it defines ES_PC_TARGET, the attribute that allows these instructions, `vector` (VECTORS of
  * them hold ES_PC_BLOCK numbers of 32 bits), and what is done with one: load, store, load_some and
- * store_some (only the first numbers), zero, broadcast, add, add_paired (to accumulators of 16 bits), multiply_add_groups (4 bytes of differences and
+ * store_some (only the first numbers), zero, broadcast, add, add_paired (to accumulators of 16 bits),
+ * interleave_low and interleave_high (shorts, whose sums untangle puts in order), multiply_add_groups (4 bytes of differences and
  * of weights, as `group` says) and multiply_add_pairs (shorts). */
 
 enum { LANES = ES_PC_BLOCK / VECTORS };
@@ -102,27 +103,7 @@ ES_PC_TARGET ES_PC_INLINE void add_sums(uint32_t *accumulators, vector sums, uin
 /* ---- windows -------------------------------------------------------------- */
 
 #if defined(__GNUC__)
-typedef int16_t shorts __attribute__((vector_size(ES_PC_BLOCK * sizeof(int16_t))));
-typedef uint32_t words __attribute__((vector_size(ES_PC_BLOCK * sizeof(uint32_t))));
 typedef uint8_t bytes __attribute__((vector_size(ES_PC_BLOCK)));
-
-/* ES_PC_BLOCK sums, which stay in registers. */
-ES_PC_TARGET ES_PC_INLINE void window_block(uint32_t *accumulators, const es_pc_windows *given, const int16_t *source,
-                                            const int16_t *weights, bool paired)
-{
-    words sum = {0};
-    vector sums[VECTORS];
-
-    for (uint32_t run = 0; run < given->run_count; run++) {
-        shorts value, weight;
-        memcpy(&value, source + given->runs[run], sizeof value);
-        memcpy(&weight, weights + (size_t)run * given->weight_step, sizeof weight);
-        sum += __builtin_convertvector(value, words) * __builtin_convertvector(weight, words);
-    }
-    memcpy(sums, &sum, sizeof sum);
-    for (uint32_t v = 0; v < VECTORS; v++)
-        add_sums(at(accumulators, v * LANES, paired), sums[v], LANES, paired);
-}
 
 ES_PC_TARGET ES_PC_INLINE void pool_block(uint8_t *maxima, const uint8_t *values, uint32_t columns,
                                           uint32_t column_step)
@@ -140,6 +121,35 @@ ES_PC_TARGET ES_PC_INLINE void pool_block(uint8_t *maxima, const uint8_t *values
 }
 #endif
 
+enum { SHORTS = 2 * LANES }; /* in a vector */
+
+ES_PC_TARGET ES_PC_INLINE vector load_shorts(const int16_t *shorts, uint32_t count)
+{
+    return count == SHORTS ? load(shorts) : load_some(shorts, count / 2);
+}
+
+/* An even number of channels, SHORTS at most; the sums stay in registers, two runs of the window in each step. */
+ES_PC_TARGET ES_PC_INLINE void window_block(uint32_t *accumulators, const es_pc_windows *given, const int16_t *source,
+                                            const int16_t *weights, uint32_t count, bool paired)
+{
+    vector low = zero(), high = zero();
+
+    for (uint32_t run = 0; run < given->run_count; run += 2) {
+        const int16_t *weight = weights + (size_t)run * given->weight_step;
+        bool two = run + 1 < given->run_count;
+        vector values = load_shorts(source + given->runs[run], count);
+        vector values_2 = two ? load_shorts(source + given->runs[run + 1], count) : zero();
+        vector weights_1 = load_shorts(weight, count);
+        vector weights_2 = two ? load_shorts(weight + given->weight_step, count) : zero();
+        low = multiply_add_pairs(low, interleave_low(values, values_2), interleave_low(weights_1, weights_2));
+        high = multiply_add_pairs(high, interleave_high(values, values_2), interleave_high(weights_1, weights_2));
+    }
+    untangle(&low, &high);
+    add_sums(accumulators, low, count < LANES ? count : LANES, paired);
+    if (count > LANES)
+        add_sums(at(accumulators, LANES, paired), high, count - LANES, paired);
+}
+
 ES_PC_TARGET ES_PC_INLINE void windows_by(const es_pc_windows *given, uint32_t *accumulators, bool paired)
 {
     const es_pc_windows here = *given;
@@ -147,16 +157,15 @@ ES_PC_TARGET ES_PC_INLINE void windows_by(const es_pc_windows *given, uint32_t *
 
     for (uint32_t pixel = 0; pixel < here.pixels; pixel++) {
         uint32_t i = 0;
-#if defined(__GNUC__)
-        for (; i + ES_PC_BLOCK <= here.channels; i += ES_PC_BLOCK)
-            window_block(at(accumulators, i, paired), &here, source + i, here.weights + i, paired);
-#endif
-        for (; i < here.channels; i++) {
-            uint32_t sum = 0;
+        for (; i + SHORTS <= here.channels; i += SHORTS)
+            window_block(at(accumulators, i, paired), &here, source + i, here.weights + i, SHORTS, paired);
+        if (i + 1 < here.channels)
+            window_block(at(accumulators, i, paired), &here, source + i, here.weights + i, (here.channels - i) & ~1u,
+                         paired);
+        for (i = here.channels & ~1u; i < here.channels; i++)
             for (uint32_t run = 0; run < here.run_count; run++)
-                sum += (uint32_t)(source[here.runs[run] + i] * here.weights[(size_t)run * here.weight_step + i]);
-            *at(accumulators, i, paired) += paired ? sum << i % 2 * 16 : sum;
-        }
+                accumulators[i] +=
+                    (uint32_t)(source[here.runs[run] + i] * here.weights[(size_t)run * here.weight_step + i]);
         accumulators = at(accumulators, here.channels, paired);
         source += here.pixel_step;
     }

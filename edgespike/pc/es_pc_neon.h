@@ -37,6 +37,18 @@ ES_PC_TARGET ES_PC_INLINE void add_all_paired(uint32_t *words, vector sums)
     vst1_u32(words, vadd_u32(vld1_u32(words), folded));
 }
 
+ES_PC_TARGET ES_PC_INLINE vector interleave_low(vector a, vector b)
+{
+    return vreinterpretq_s32_s16(vzip1q_s16(vreinterpretq_s16_s32(a), vreinterpretq_s16_s32(b)));
+}
+
+ES_PC_TARGET ES_PC_INLINE vector interleave_high(vector a, vector b)
+{
+    return vreinterpretq_s32_s16(vzip2q_s16(vreinterpretq_s16_s32(a), vreinterpretq_s16_s32(b)));
+}
+
+#define untangle(low, high) (void)0 /* in order already */
+
 ES_PC_TARGET ES_PC_INLINE vector multiply_add_pairs(vector sum, vector given, vector weight)
 {
     int16x8_t values = vreinterpretq_s16_s32(given);

@@ -70,6 +70,24 @@ ES_PC_TARGET ES_PC_INLINE vector zero(void)
     return _mm512_setzero_si512();
 }
 
+ES_PC_TARGET ES_PC_INLINE vector interleave_low(vector a, vector b)
+{
+    return _mm512_unpacklo_epi16(a, b);
+}
+
+ES_PC_TARGET ES_PC_INLINE vector interleave_high(vector a, vector b)
+{
+    return _mm512_unpackhi_epi16(a, b);
+}
+
+ES_PC_TARGET ES_PC_INLINE void untangle(vector *low, vector *high)
+{
+    vector first = _mm512_permutex2var_epi64(*low, _mm512_setr_epi64(0, 1, 8, 9, 2, 3, 10, 11), *high);
+
+    *high = _mm512_permutex2var_epi64(*low, _mm512_setr_epi64(4, 5, 12, 13, 6, 7, 14, 15), *high);
+    *low = first;
+}
+
 ES_PC_TARGET ES_PC_INLINE vector multiply_add_groups(vector sum, vector given, vector weight)
 {
     return _mm512_dpbusd_epi32(sum, given, weight);
