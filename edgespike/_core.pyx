@@ -310,7 +310,7 @@ cdef class Model:
 # ---- network ----------------------------------------------------------------
 
 cdef enum:
-    BATCH = 1024  # events copied at a time
+    BATCH = 4096  # events copied at a time
 
 
 cdef class Network:

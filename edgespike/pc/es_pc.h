@@ -82,7 +82,7 @@ typedef struct es_pc_kernels {
     uint32_t group; /* differences in 4 bytes: 4 of a byte each, or 2 */
     int32_t lowest; /* number that a byte can hold: 0 or -128 */
     double dense;   /* nanoseconds, roughly, of a dense pass for each 16 targets and 4 bytes of differences */
-    double scatter; /* nanoseconds, roughly, of an event for each target that it reaches */
+    double scatter; /* of an event for each target that it reaches */
 
     /* accumulators [pixels][channels] += bias + the dot products */
     void (*dot)(const es_pc_dot *dot, uint32_t *accumulators);
@@ -167,7 +167,8 @@ typedef struct es_pc_projection {
     uint32_t length;   /* targets that an event reaches in a target pixel */
     double fixed;      /* nanoseconds of a dense pass, roughly, */
     double by_pixel;   /* and for each pixel of the target */
-    double by_event;   /* of an event by itself */
+    double by_changed_pixel; /* of a pixel whose events go by themselves, */
+    double by_event;         /* and for each of these */
 } es_pc_projection;
 
 typedef struct es_pc_population {

@@ -140,16 +140,18 @@ static double mean_count(const es_pc_taps *taps, uint32_t count)
 static void plan_costs(const es_pc_kernels *kernels, const es_population *source, const es_population *target,
                        es_pc_projection *plan)
 {
-    double taps = mean_count(plan->down, plan->flat ? 1 : source->height) *
-                  mean_count(plan->across, plan->flat ? 1 : source->width);
+    uint32_t rows = plan->flat ? 1 : source->height;
+    double taps = mean_count(plan->down, rows) * mean_count(plan->across, plan->flat ? 1 : source->width);
 
     plan->fixed = 100.0 + 0.03 * (double)plan->height * plan->width * plan->channels;
     if (plan->way == ES_PC_DOT) {
         plan->by_pixel = kernels->dense * plan->run_count * plan->groups * plan->blocks + 0.1 * target->channels;
-        plan->by_event = 4.0 + kernels->scatter * taps * target->channels;
+        plan->by_changed_pixel = 10.0 + 22.0 * mean_count(plan->down, rows);
+        plan->by_event = 1.0 + kernels->scatter * taps * target->channels;
     } else {
-        plan->by_pixel = (0.1 + 0.05 * plan->run_count) * target->channels;
-        plan->by_event = 2.0 + 20.0 * taps / target->channels;
+        plan->by_pixel = 3.0 + (0.1 + 0.03 * plan->run_count) * target->channels;
+        plan->by_changed_pixel = 10.0 + 22.0 * taps;
+        plan->by_event = 0.5;
     }
 }
 

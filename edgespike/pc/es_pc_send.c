@@ -79,11 +79,23 @@ static void project_all(es_net *net, uint32_t number)
 
 /* ---- the choice ------------------------------------------------------------- */
 
-/* Finds what a dense pass would reach, unless it is too dear anyway. */
-static bool is_dense_cheaper(const es_net *net, uint32_t number, uint32_t events)
+/* Pixels from the first to the last that changed in each row. */
+static uint32_t count_pixels(const es_net *net, uint32_t number)
+{
+    uint32_t pixels = 0;
+
+    for (uint32_t y = 0; y < net->model->populations[number].height; y++)
+        if (net->pc->rows[y].first < net->pc->rows[y].end)
+            pixels += net->pc->rows[y].end - net->pc->rows[y].first;
+    return pixels;
+}
+
+/* Finds what a dense pass would reach, unless it is too dear anyway. Events lie in `pixels` pixels at most. */
+static bool is_dense_cheaper(const es_net *net, uint32_t number, uint32_t events, uint32_t pixels)
 {
     const es_pc_projection *plan = &net->pc->plan->projections[number];
-    double budget = net->pc->eagerness * plan->by_event * events - plan->fixed;
+    double singly = plan->by_event * events + plan->by_changed_pixel * (pixels < events ? pixels : events);
+    double budget = net->pc->eagerness * singly - plan->fixed;
 
     return budget > 0.0 && plan->by_pixel * es_pc_find_reached(net, number) < budget;
 }
@@ -92,12 +104,13 @@ static void send(es_net *net, uint32_t number, es_pc_change change)
 {
     const es_population *source = &net->model->populations[number];
     uint32_t end = (uint32_t)source->first_projection + source->projection_count;
+    uint32_t pixels = count_pixels(net, number);
 
     for (uint32_t i = source->first_projection; i < end; i++) {
         if (net->pc->plan->projections[i].way == ES_PC_MARK) {
             es_pc_find_reached(net, i);
             es_pc_pass(net, i, change);
-        } else if (is_dense_cheaper(net, i, change.count)) {
+        } else if (is_dense_cheaper(net, i, change.count, pixels)) {
             es_pc_pass(net, i, change);
             net->pc->dense_passes++;
         } else {
