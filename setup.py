@@ -11,7 +11,8 @@ CORE = sorted(str(path.relative_to(ROOT)) for path in (ROOT / "edgespike/core").
 PC = sorted(str(path.relative_to(ROOT)) for path in (ROOT / "edgespike/pc").glob("*.c"))
 SENSOR = sorted(str(path.relative_to(ROOT)) for path in (ROOT / "edgespike/core/sensor").glob("*.c"))
 HEADERS = sorted(str(path.relative_to(ROOT)) for path in (ROOT / "edgespike").rglob("*.h"))
-FLAGS = [] if sys.platform == "win32" else ["-std=c99", "-O3", "-g0", "-fvisibility=hidden"]
+FLAGS = ["-std=c99", "-O3", "-g0", "-fvisibility=hidden", "-ffp-contract=off"]  # as NumPy rounds
+FLAGS = [] if sys.platform == "win32" else FLAGS
 
 
 def extension(name: str, sources: list[str], *macros: tuple[str, str]) -> Extension:

@@ -1,7 +1,7 @@
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from edgespike.errors import EdgespikeError
 
@@ -24,6 +24,18 @@ class Model:
     def metadata(self) -> bytes: ...
     def arena_size(self, plan: str) -> int | None: ...
 
+class Quantizer:
+    def __init__(
+        self,
+        multiply: ArrayLike,
+        add: ArrayLike,
+        scale: float,
+        low: int,
+        high: int,
+        initial: NDArray[Any],
+        places: NDArray[Any],
+    ) -> None: ...
+
 class Network:
     @property
     def model(self) -> Model: ...
@@ -36,6 +48,7 @@ class Network:
     def dense_passes(self) -> int: ...
     def reset(self) -> None: ...
     def push(self, events: NDArray[Any]) -> tuple[int, bool]: ...
+    def classify(self, values: NDArray[np.floating[Any]], quantizer: Quantizer) -> NDArray[np.int32]: ...
     def advance(self, tick: int) -> bool: ...
     def finish(self) -> None: ...
     @property

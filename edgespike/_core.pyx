@@ -3,10 +3,12 @@
 A ``Network`` takes whole batches of events and releases the GIL while it works.
 """
 
+cimport cython
 from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
 from cpython.mem cimport PyMem_Free, PyMem_Malloc
 from libc.stddef cimport size_t
 from libc.stdint cimport int32_t, uint8_t, uint16_t, int16_t, uint32_t, uint64_t, uintptr_t
+from libc.math cimport floor, isfinite
 from libc.string cimport memcpy, strcmp
 
 import os
@@ -17,7 +19,7 @@ from edgespike.errors import BudgetError, DataError, DeviceError, ModelError, Us
 from edgespike.graph import CORE_EVENT
 
 cdef extern from "edgespike.h" nogil:
-    int ES_OK, ES_WINDOW, ES_ERR_STATE, ES_ERR_TIME, ES_ERR_RANGE, ES_ERR_VERSION
+    int ES_OK, ES_WINDOW, ES_ERR_STATE, ES_ERR_TIME, ES_ERR_RANGE, ES_ERR_VALUE, ES_ERR_VERSION
     int ES_PLAN_STREAMING, ES_PLAN_ONE_SHOT, ES_FORMAT_MAJOR, ES_FORMAT_MINOR
 
     ctypedef enum es_plan:
@@ -307,6 +309,51 @@ cdef class Model:
         return size
 
 
+# ---- samples ----------------------------------------------------------------
+
+
+cdef class Quantizer:
+    """How real values become levels of an input: ``floor((x * multiply + add) / scale + 0.5)``, clipped.
+
+    Args:
+        multiply, add: numbers, or arrays that go with `initial`.
+        low, high: the input's range, at most 32767 apart.
+        initial: levels of the initial state (height, width, channels).
+        places: where the values of its neurons lie in a sample, alike.
+    """
+
+    cdef double[::1] multiply
+    cdef double[::1] add
+    cdef int32_t[::1] initial
+    cdef int32_t[::1] places
+    cdef double scale, low, high
+    cdef Py_ssize_t neurons
+
+    def __init__(self, multiply, add, double scale, int low, int high, initial, places):
+        self.multiply = np.array(np.broadcast_to(np.asarray(multiply, np.float64), initial.shape)).ravel()
+        self.add = np.array(np.broadcast_to(np.asarray(add, np.float64), initial.shape)).ravel()
+        self.scale, self.low, self.high = scale, low, high
+        self.initial = np.ascontiguousarray(initial, np.int32).ravel()
+        self.places = np.ascontiguousarray(places, np.int32).ravel()
+        self.neurons = self.initial.shape[0]
+        assert self.places.shape[0] == self.neurons
+
+    @cython.boundscheck(False)
+    @cython.wraparound(False)
+    @cython.cdivision(True)
+    @cython.initializedcheck(False)
+    cdef inline bint quantize(self, const uint8_t *values, bint single, size_t neuron,
+                              int32_t *change) noexcept nogil:
+        """By how much the level of a neuron differs from its initial one. Returns whether its value is finite."""
+        cdef int32_t place = self.places[neuron]
+        cdef double value = (<const float *>values)[place] if single else (<const double *>values)[place]
+        cdef double level = floor((value * self.multiply[neuron] + self.add[neuron]) / self.scale + 0.5)
+        level = level if level > self.low else self.low
+        level = level if level < self.high else self.high
+        change[0] = <int32_t>level - self.initial[neuron]
+        return isfinite(value)
+
+
 # ---- network ----------------------------------------------------------------
 
 cdef enum:
@@ -416,6 +463,77 @@ cdef class Network:
             used[0] += taken
             if status != ES_OK or used[0] == count:
                 return status
+
+    def classify(self, values, Quantizer quantizer not None):
+        """Scores of whole samples of a level input, each from the initial state to its end.
+
+        Args:
+            values: float32 or float64 (samples, ...), contiguous.
+
+        Returns:
+            int32 (samples, scores).
+
+        Raises:
+            DataError: a value is not finite.
+        """
+        cdef Py_ssize_t count = len(values), sample = 0
+        if values.size != count * quantizer.neurons or values.dtype.char not in "fd":
+            raise UsageError(f"{values.dtype} samples of {values.size} values in all", code="argument")
+        scores = np.empty((count, self.model.output_size), np.int32)
+        cdef int32_t[:, ::1] view = scores
+        cdef bint single = values.dtype.char == "f"
+        cdef const uint8_t *first
+        cdef int status = ES_OK
+        cdef uint32_t shape[3]
+        cdef Py_buffer content
+        es_input_shape(&self.model.model, shape)
+        if quantizer.neurons != <Py_ssize_t>shape[0] * shape[1] * shape[2]:
+            raise UsageError(f"samples of {quantizer.neurons} values", code="argument")
+        PyObject_GetBuffer(values, &content, PyBUF_SIMPLE)
+        try:
+            self.begin()
+            self.busy = True
+            first = <const uint8_t *>content.buf
+            with nogil:
+                while status >= 0 and sample < count:
+                    status = self.classify_one(first, single, quantizer, shape, &view[sample, 0], view.shape[1])
+                    first += quantizer.neurons * (sizeof(float) if single else sizeof(double))
+                    sample += 1
+            self.busy = False
+        finally:
+            PyBuffer_Release(&content)
+        if status == ES_ERR_VALUE:
+            raise DataError("the input has NaN or infinite values", "clean the data", "input-nan")
+        checked(status)
+        return scores
+
+    cdef int classify_one(
+        self, const uint8_t *values, bint single, Quantizer quantizer, const uint32_t *shape,
+        int32_t *scores, size_t count
+    ) noexcept nogil:
+        """One sample of floats or doubles."""
+        cdef es_event[BATCH] batch
+        cdef size_t used, size = 0, neuron = 0
+        cdef uint32_t y, x, channel
+        cdef int32_t change
+        cdef int status = es_net_reset(&self.net)
+        for y in range(shape[0]):
+            for x in range(shape[1]):
+                for channel in range(shape[2]):
+                    if not quantizer.quantize(values, single, neuron, &change):
+                        return ES_ERR_VALUE
+                    neuron += 1
+                    batch[size] = es_event(0, x, y, channel, <int16_t>change)
+                    size += change != 0
+                    if size == BATCH:
+                        status = es_net_push(&self.net, batch, size, &used)
+                        size = 0
+                        if status < 0:
+                            return status
+        status = es_net_push(&self.net, batch, size, &used)
+        if status >= 0:
+            status = es_net_finish(&self.net)
+        return status if status < 0 else es_net_output(&self.net, scores, count)
 
     cdef object refusal(self, int status, size_t number, object events):
         """The exception for an event that push refused."""

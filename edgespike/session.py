@@ -14,6 +14,7 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from copy import copy
 from dataclasses import dataclass, replace
+from functools import cached_property
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Protocol, Self
 
@@ -209,9 +210,7 @@ class InferenceSession:
 
     def get_inputs(self) -> list[TensorInfo]:
         """The one input; spiking networks have a time axis after the batch axis."""
-        info = self.graph.metadata["input"]
-        time = (None,) if self._has_time_axis else ()
-        return [TensorInfo(info["name"], (None, *time, *info["shape"]))]
+        return [self._input]
 
     def get_outputs(self) -> list[TensorInfo]:
         """The one output."""
@@ -233,7 +232,7 @@ class InferenceSession:
         info = self.graph.metadata["output"]
         if output_names not in (None, []) and list(output_names or ()) != [info["name"]]:
             raise UsageError(f"there is no such output: {output_names}", f"the output is {info['name']!r}")
-        (expected,) = self.get_inputs()
+        expected = self._input
         if list(inputs) != [expected.name]:
             raise UsageError(f"inputs given: {sorted(inputs)}", f"give exactly {expected.name!r}")
         scores = self.scores(inputs[expected.name])
@@ -248,7 +247,13 @@ class InferenceSession:
 
     def scores(self, values: ArrayLike) -> NDArray[np.int32]:
         """Integer scores (batch, number of scores) of a batch, exactly as the backend has them."""
-        return np.stack([result.scores for result in self.iterate(values)])
+        if self._quantizer is None or not isinstance(self.backend, _core.Network):
+            return np.stack([result.scores for result in self.iterate(values)])
+        batch = np.asarray(values)
+        if batch.shape[1:] != self._input.shape[1:] or batch.dtype.char not in "fd":
+            batch = self._check_batch(batch).astype(np.float64)
+        self._start()
+        return self.backend.classify(np.ascontiguousarray(batch), self._quantizer)
 
     def iterate(self, values: ArrayLike) -> Iterator[Result]:
         """The results of a batch one by one, as they are ready."""
@@ -283,7 +288,7 @@ class InferenceSession:
         """
         info = self.graph.metadata["input"]
         neuron = self.graph.populations[0].neuron
-        real = self._to_grid(sample).astype(np.float64)
+        real = self._to_grid(sample, int(self._has_time_axis)).astype(np.float64)
         real = real * np.asarray(info["multiply"]) + np.asarray(info["add"])
         levels = np.floor(real / info["scale"] + 0.5)
         if isinstance(neuron, SpikeInput):
@@ -298,23 +303,45 @@ class InferenceSession:
             return self.quantize(sample)
         return counts.table.astype(np.int64)[np.arange(len(counts.table)), self._counts(sample, counts)]
 
+    @cached_property
+    def _input(self) -> TensorInfo:
+        info = self.graph.metadata["input"]
+        time = (None,) if self._has_time_axis else ()
+        return TensorInfo(info["name"], (None, *time, *info["shape"]))
+
+    @cached_property
+    def _quantizer(self) -> _core.Quantizer | None:
+        """`quantize` in the core; None unless a sample is levels of one tick that all go into its scores."""
+        first, spec = self.graph.populations[0], self.graph.input
+        info = self.graph.metadata["input"]
+        if not isinstance(first.neuron, LevelInput) or spec.event_counts or spec.early_exit:
+            return None
+        low, high = first.neuron.level_min, first.neuron.level_max
+        if "scale" not in info or high - low > 32767:
+            return None
+        assert first.initial_level is not None
+        places = self._to_grid(np.arange(first.size).reshape(info["shape"]), 0)
+        return _core.Quantizer(
+            info["multiply"], info["add"], info["scale"], low, high, first.initial_level, places
+        )
+
     def _counts(self, sample: NDArray[Any], counts: EventCounts) -> NDArray[np.int64]:
         info = self.graph.metadata["input"]
-        number = np.floor(self._to_grid(sample).astype(np.float64) / info["event_scale"] + 0.5)
+        number = np.floor(self._to_grid(sample, 0).astype(np.float64) / info["event_scale"] + 0.5)
         return _clip(number, 0, counts.saturation)
 
-    def _to_grid(self, sample: NDArray[Any]) -> NDArray[Any]:
+    def _to_grid(self, values: NDArray[Any], leading: int) -> NDArray[Any]:
+        """As (height, width, channels) behind so many leading axes."""
         info = self.graph.metadata["input"]
-        lead = sample.shape[:1] if self._has_time_axis else ()
-        axes = [len(lead) + axis for axis in info["axes"]]
-        return sample.reshape(*lead, *info["grid"]).transpose(*range(len(lead)), *axes)
+        axes = [leading + axis for axis in info["axes"]]
+        return values.reshape(*values.shape[:leading], *info["grid"]).transpose(*range(leading), *axes)
 
     @property
     def _has_time_axis(self) -> bool:
         return isinstance(self.graph.populations[0].neuron, SpikeInput)
 
     def _check_batch(self, values: NDArray[Any]) -> NDArray[Any]:
-        (expected,) = self.get_inputs()
+        expected = self._input
         fixed = [size for size in expected.shape if size is not None]
         free = len(expected.shape) - len(fixed)
         if values.ndim != len(expected.shape) or list(values.shape[free:]) != fixed:

@@ -9,6 +9,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
 
 from edgespike import DataError, EdgespikeError, InferenceSession, ModelError, UsageError, _core
 from edgespike.benchmark import classify, prepare
@@ -356,3 +359,35 @@ def test_a_board_has_one_session() -> None:
         pytest.raises(UsageError, match="one session"),
     ):
         session.another()
+
+
+# ---- samples in one call ---------------------------------------------------------
+
+
+@given(
+    hnp.arrays(
+        st.sampled_from([np.float32, np.float64]),
+        (3, 2, 2, 3),
+        elements=st.floats(-30, 30, width=32) | st.sampled_from([0.25, 0.75, -0.25, 7.25, 1e30, -1e30]),
+    ),
+    st.sampled_from([1.0, 0.1, [0.3, -7.0]]),
+    st.sampled_from([0.0, 0.25, -1 / 3]),
+)
+def test_samples_in_one_call_are_those_one_by_one(values: Any, multiply: Any, add: float) -> None:
+    graph = image_graph()
+    graph.metadata["input"] |= {"multiply": multiply, "add": add, "scale": 0.7}
+    session = InferenceSession(graph)
+    expected = np.stack([result.scores for result in session.another().iterate(values)])
+    assert np.array_equal(session.scores(values), expected)
+    assert np.array_equal(session.scores(values[:, :, ::-1][:, :, ::-1]), expected)
+    assert session.scores(values[:0]).shape == (0, 3)
+
+
+@pytest.mark.parametrize("number", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
+def test_a_sample_that_is_not_finite_is_refused(number: float, dtype: Any) -> None:
+    values = np.zeros((2, 2, 2, 3), dtype)
+    values[1, 1, 1, 2] = number
+    with pytest.raises(DataError, match="NaN or infinite") as caught:
+        InferenceSession(image_graph()).scores(values)
+    assert caught.value.code == "input-nan"
