@@ -8,7 +8,7 @@ from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
 from cpython.mem cimport PyMem_Free, PyMem_Malloc
 from libc.stddef cimport size_t
 from libc.stdint cimport int32_t, uint8_t, uint16_t, int16_t, uint32_t, uint64_t, uintptr_t
-from libc.math cimport floor, isfinite
+from libc.math cimport isfinite
 from libc.string cimport memcpy, strcmp
 
 import os
@@ -322,21 +322,24 @@ cdef class Quantizer:
         places: where the values of its neurons lie in a sample, alike.
     """
 
-    cdef double[::1] multiply
+    cdef double[::1] multiply  # one number, or one for each neuron, like the next two
     cdef double[::1] add
     cdef int32_t[::1] initial
     cdef int32_t[::1] places
     cdef double scale, low, high
     cdef Py_ssize_t neurons
+    cdef bint uniform  # all neurons are alike: little is read
 
     def __init__(self, multiply, add, double scale, int low, int high, initial, places):
-        self.multiply = np.array(np.broadcast_to(np.asarray(multiply, np.float64), initial.shape)).ravel()
-        self.add = np.array(np.broadcast_to(np.asarray(add, np.float64), initial.shape)).ravel()
+        given = [np.asarray(multiply, np.float64), np.asarray(add, np.float64), np.asarray(initial, np.int32)]
+        self.uniform = all((array == array.flat[0]).all() for array in given)
+        shape = (1, 1, 1) if self.uniform else initial.shape
+        self.multiply, self.add, self.initial = (
+            np.array(np.broadcast_to(array.flat[0] if self.uniform else array, shape)).ravel() for array in given
+        )
         self.scale, self.low, self.high = scale, low, high
-        self.initial = np.ascontiguousarray(initial, np.int32).ravel()
         self.places = np.ascontiguousarray(places, np.int32).ravel()
-        self.neurons = self.initial.shape[0]
-        assert self.places.shape[0] == self.neurons
+        self.neurons = self.places.shape[0]
 
     @cython.boundscheck(False)
     @cython.wraparound(False)
@@ -347,10 +350,12 @@ cdef class Quantizer:
         """By how much the level of a neuron differs from its initial one. Returns whether its value is finite."""
         cdef int32_t place = self.places[neuron]
         cdef double value = (<const float *>values)[place] if single else (<const double *>values)[place]
-        cdef double level = floor((value * self.multiply[neuron] + self.add[neuron]) / self.scale + 0.5)
+        cdef size_t own = 0 if self.uniform else neuron
+        cdef double level = (value * self.multiply[own] + self.add[own]) / self.scale + 0.5
         level = level if level > self.low else self.low
         level = level if level < self.high else self.high
-        change[0] = <int32_t>level - self.initial[neuron]
+        cdef int32_t whole = <int32_t>level
+        change[0] = whole - (whole > level) - self.initial[own]
         return isfinite(value)
 
 

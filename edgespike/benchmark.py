@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import numpy as np
@@ -144,8 +145,9 @@ def population_seconds(graph: Graph, stimuli: Sequence[Stimulus], seconds: float
 def run_in_turns(
     ways: Sequence[Callable[[Any], object]], inputs: Sequence[Any], seconds: float
 ) -> list[NDArray[np.float64]]:
-    """Times several ways to do the same, on one input after the other, in turns: what slows the machine
-    slows all of them, and no branch predictor learns an input by heart.
+    """Times several ways to do the same, on one input after the other, in turns and in random order: what
+    slows the machine slows all of them, no branch predictor learns an input by heart, and none always finds
+    the caches as the same other one leaves them.
 
     Args:
         seconds: stop after so long, but not before every input had its turn. One more turn of all
@@ -155,13 +157,16 @@ def run_in_turns(
         For each way, the seconds of every run.
     """
     times: list[list[float]] = [[] for _ in ways]
+    order = Random(0)
+    turns = list(zip(ways, times, strict=True))
     for way in ways:
         for given in inputs:
             way(given)
     end = time.perf_counter() + seconds
     while not times[0] or time.perf_counter() < end:
         for given in inputs:
-            for way, taken in zip(ways, times, strict=True):
+            order.shuffle(turns)
+            for way, taken in turns:
                 begin = time.perf_counter()
                 way(given)
                 taken.append(time.perf_counter() - begin)

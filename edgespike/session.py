@@ -237,9 +237,10 @@ class InferenceSession:
             raise UsageError(f"inputs given: {sorted(inputs)}", f"give exactly {expected.name!r}")
         scores = self.scores(inputs[expected.name])
         height, width, channels = self.graph.populations[-1].shape
-        axes = [1 + axis for axis in info.get("axes", (2, 0, 1))]
-        grid = scores.reshape(-1, height, width, channels).transpose(0, *axes)
-        real = grid.reshape(-1, *info["shape"]).astype(np.float64) * info["scale"]
+        if height * width > 1:
+            axes = [1 + axis for axis in info.get("axes", (2, 0, 1))]
+            scores = scores.reshape(-1, height, width, channels).transpose(0, *axes)
+        real = scores.reshape(-1, *info["shape"]) * np.float64(info["scale"])
         if info["transform"] == "argmax":
             labels = real.reshape(len(real), -1).argmax(axis=1)
             return [labels.reshape(-1, *info["label_shape"])]

@@ -29,6 +29,11 @@ def there(original: onnxruntime.InferenceSession, given: tuple[Stimulus, Any]) -
     original.run(None, given[1])
 
 
+def microseconds(ways: list[Any], inputs: list[Any], seconds: float) -> list[float]:
+    """Medians of ways in turns."""
+    return [1e6 * float(np.median(each)) for each in run_in_turns(ways, inputs, seconds)]
+
+
 def measure(data: Path, seconds: float) -> Table:
     """Median microseconds of a sample."""
     rows: list[tuple[Any, ...]] = []
@@ -43,13 +48,11 @@ def measure(data: Path, seconds: float) -> Table:
             for stimulus, _ in inputs:
                 classify(core, stimulus)
             synops = core.stats()["synops"] / len(inputs)
-            # ours do not follow each other: each finds the caches as another runtime leaves them
-            ways = [partial(here, session), partial(there, fp32), partial(inside, core), partial(there, int8)]
-            ours, float32, events, quantized = (
-                1e6 * float(np.median(each)) for each in run_in_turns(ways, inputs, seconds)
-            )
-            times = (ours, events, float32, quantized)
-            ratios = (float32 / ours, float32 / events, quantized / ours)
+            others = [partial(there, fp32), partial(there, int8)]
+            ours, float32, quantized = microseconds([partial(here, session), *others], inputs, seconds)
+            events = microseconds([partial(inside, core), *others], inputs, seconds)
+            ratios = (float32 / ours, events[1] / events[0], quantized / ours)
+            times = (ours, events[0], float32, quantized)
             rows.append((network.name, str(levels), synops / macs, *times, *ratios))
     return Table(
         "cnn",
