@@ -146,11 +146,11 @@ static void plan_costs(const es_pc_kernels *kernels, const es_population *source
     plan->fixed = 100.0 + 0.03 * (double)plan->height * plan->width * plan->channels;
     if (plan->way == ES_PC_DOT) {
         plan->by_pixel = kernels->dense * plan->run_count * plan->groups * plan->blocks + 0.1 * target->channels;
-        plan->by_changed_pixel = 10.0 + 22.0 * mean_count(plan->down, rows);
+        plan->by_changed_pixel = 10.0 + 32.0 * mean_count(plan->down, rows);
         plan->by_event = 1.0 + kernels->scatter * taps * target->channels;
     } else {
         plan->by_pixel = 3.0 + (0.1 + 0.03 * plan->run_count) * target->channels;
-        plan->by_changed_pixel = 10.0 + 22.0 * taps;
+        plan->by_changed_pixel = 10.0 + 30.0 * taps;
         plan->by_event = 0.5;
     }
 }
