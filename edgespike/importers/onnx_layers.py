@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from onnx import numpy_helper
 
 from edgespike.errors import ModelError, UnsupportedError
+from edgespike.graph import Shape
 from edgespike.importers.network import (
     Convolution,
     Dense,
@@ -182,12 +183,10 @@ def finish(
     if output.layer == 0 or output.multiply is not None or output.layer in readers:
         own = net.own_layer(replace(output, tensor=result))
         output = replace(own, transform=output.transform)
-    size, rows = net.whole(output)
-    numbers = np.arange(math.prod(size)).reshape(size)
-    orders = [(2, 0, 1), *itertools.permutations(range(3))]
-    axes = next(
-        (axes for axes in orders if np.array_equal(numbers.transpose(axes).ravel(), rows.ravel())), None
-    )
+    axes = order_of_axes(*net.whole(output))
+    if axes is None:
+        output = gathered(net, replace(output, tensor=result))
+        axes = order_of_axes(*net.whole(output))
     if axes is None:
         raise Refused("its scores are in an order that has no grid")
     layers = in_order(merged(in_order(push_clips(net.layers), output.layer)), -1)
@@ -203,10 +202,17 @@ def finish(
     layers = [
         replace(layer, links=tuple(in_grid_order(link, order) for link in layer.links)) for layer in layers
     ]
-    network_output = NetworkOutput(
-        result, output.index.shape[1:], (axes[0], axes[1], axes[2]), output.transform, net.label_shape
-    )
+    network_output = NetworkOutput(result, output.index.shape[1:], axes, output.transform, net.label_shape)
     return layers, network_input, network_output
+
+
+def order_of_axes(shape: Shape, rows: Index) -> tuple[int, int, int] | None:
+    """How to transpose (height, width, channels) to have these rows; None where it takes more."""
+    numbers = np.arange(math.prod(shape)).reshape(shape)
+    orders = [(2, 0, 1), *itertools.permutations(range(3))]
+    fitting = (axes for axes in orders if np.array_equal(numbers.transpose(axes).ravel(), rows.ravel()))
+    first = next(fitting, None)
+    return None if first is None else (first[0], first[1], first[2])
 
 
 def push_clips(layers: list[Layer]) -> list[Layer]:

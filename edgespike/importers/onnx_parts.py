@@ -150,18 +150,24 @@ def pad(net: Builder, node: Node) -> View:
     if last_is_channel:
         view = view.moved(lambda array: np.moveaxis(array, -1, 1))
         sizes = np.concatenate([sizes[:, :1], sizes[:, -1:], sizes[:, 1:-1]], axis=1)
-    if view.multiply is not None:
+    factor, addend = spread(view)
+    of_levels = (factor == factor.flat[0]).all() and (addend == filling).all()  # 0 of what is pending
+    if view.multiply is not None and not of_levels:
         view = net.own_layer(view)
     height, width, channels = net.grid(view)
     (top, bottom), (left, right) = sizes[:, 2] if dimensions == 4 else (0, 0), sizes[:, -1]
     shape = (int(height + top + bottom), int(width + left + right), channels)
     ones = Convolution(np.ones((channels, 1, 1, 1)), (1, 1), (1, 1), (int(top), int(left)), channels)
     rows = channels_first(shape, dimensions)
-    bias = np.full(shape, filling)
+    bias = np.full(shape, 0.0 if view.multiply is not None else filling)
     bias[top : top + height, left : left + width] = 0
     result = net.append(node.output, shape, [Link(view.layer, ones)], bias, rows, view.batch)
-    if not filling:
+    if not bias.any():
         net.padded[result.layer] = (view.layer, int(top), int(left))
+    if view.multiply is not None:
+        area = result.index.shape
+        pending = replace(result, multiply=np.full(area, factor.flat[0]), add=np.full(area, filling))
+        result = net.probe_at(node.output, pending)
     if last_is_channel:
         result = net.probe_at(node.output, result.moved(lambda array: np.moveaxis(array, 1, -1)))
     return result

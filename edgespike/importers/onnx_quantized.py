@@ -136,7 +136,10 @@ class Steps:
         scale, zero = (self.net.constant(self.node, position + i) for i in (1, 2))
         value = self.net.values[self.node.inputs[position]]
         if isinstance(value, View):
-            return dequantized(self.net, self.node, self.net.tensor(self.node, position), scale, zero)
+            view = self.net.tensor(self.node, position)
+            # no tensor has these real values: the layer stays as it is, and what is to do stays pending
+            kept = replace(view, sole=view.sole and view.layer == 0)
+            return replace(dequantized(self.net, self.node, kept, scale, zero), sole=view.sole)
         if scale is None:
             raise Refused("a scale is missing")
         return np.asarray((value.astype(np.float64) - (0 if zero is None else zero)) * scale)

@@ -1092,6 +1092,29 @@ for change in ("Relu", "Clip", "BatchNormalization", "LeakyRelu"):
         with_changed_padding(change, reader)
 
 
+@network
+def padded_between_relus() -> Writer:
+    net = Writer((1, 2, 6, 6))
+    net.conv(2, 4, 3, 3)
+    net.add("Relu")
+    net.add("Pad", net.constant(np.array([0, 0, 1, 0, 0, 0, 0, 1])))
+    net.add("Relu")
+    net.conv(4, 3, 2, 2)
+    net.add("Flatten")
+    return net
+
+
+@network
+def scores_in_another_order() -> Writer:
+    net = Writer((1, 4, 5, 5))
+    net.conv(4, 4, 3, 3)
+    net.add("Relu")
+    net.add("Gather", net.constant(np.array([2, 0, 3, 1])), axis=1)
+    net.conv(4, 4, 3, 3, group=4)
+    net.add("Flatten")
+    return net
+
+
 def with_shuffle(name: str, read: Callable[[Writer], object], size: int, kind: str) -> None:
     """Registers a network that shuffles channels between two groups, or the input's, before ``read``."""
 

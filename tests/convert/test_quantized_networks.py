@@ -215,7 +215,11 @@ def quantized_network(folder: Path, name: str = "residual_projection", **setting
 
 @pytest.mark.parametrize("form", [QuantFormat.QDQ, QuantFormat.QOperator], ids=lambda form: form.name)
 @pytest.mark.parametrize(
-    "name", ["residual_projection", "average_pool", "silu_spelled_out", "leaky_relu", "max_pool_pads"]
+    "name",
+    [
+        *("residual_projection", "average_pool", "silu_spelled_out", "leaky_relu", "max_pool_pads"),
+        "padded_between_relus",
+    ],
 )
 def test_small_quantized_networks(name: str, form: QuantFormat, tmp_path: Path) -> None:
     path, x = quantized_network(tmp_path, name, quant_format=form, activation_type=QuantType.QUInt8)
