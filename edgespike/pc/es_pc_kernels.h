@@ -2,8 +2,8 @@
  * includes it defines ES_PC_TARGET, the attribute that allows these instructions, `vector` (VECTORS of
  * them hold ES_PC_BLOCK numbers of 32 bits), and what is done with one: load, store, load_some and
  * store_some (only the first numbers), zero, broadcast, add, add_paired (to accumulators of 16 bits),
- * interleave_low and interleave_high (shorts, whose sums untangle puts in order), multiply_add_groups (4 bytes of differences and
- * of weights, as `group` says) and multiply_add_pairs (shorts). */
+ * interleave_low and interleave_high (shorts, whose sums untangle puts in order), multiply_add_groups
+ * (4 bytes of differences and of weights, as `group` says) and multiply_add_pairs (shorts). */
 
 enum { LANES = ES_PC_BLOCK / VECTORS };
 
