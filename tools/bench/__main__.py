@@ -24,7 +24,17 @@ from pathlib import Path
 
 from tables import machine, record
 
-TABLES = ("cnn", "video", "sensor", "activity", "process", "frameworks", "cortex_m4", "cortex_m4_synops")
+TABLES = (
+    "cnn",
+    "video",
+    "sensor",
+    "activity",
+    "process",
+    "frameworks",
+    "cortex_m4",
+    "cortex_m4_synops",
+    "cortex_m4_events",
+)
 
 
 def main() -> None:
