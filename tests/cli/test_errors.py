@@ -60,7 +60,7 @@ def damage(data: bytes, kind: str) -> bytes:
     if kind == "corrupted":
         return data[:-20] + bytes([data[-20] ^ 1]) + data[-19:]
     if kind == "newer":
-        return data[:8] + b"\x02\x00" + data[10:]
+        return data[:8] + b"\x03\x00" + data[10:]
     if kind == "text mode":
         return data.replace(b"\r\n", b"\n")
     return {"empty": b"", "something else": b"\x7fELF" + data[4:]}[kind]

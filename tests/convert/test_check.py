@@ -47,7 +47,7 @@ def test_estimates_are_near_the_truth(name: str, tmp_path: Path) -> None:
     eight, four = found.estimates
     assert eight.flash == pytest.approx(report.flash, rel=0.25)
     assert eight.ram_streaming == pytest.approx(report.ram_streaming, rel=0.25)
-    assert four.flash + four.ram_streaming < eight.flash + eight.ram_streaming
+    assert four.flash <= eight.flash and four.ram_streaming <= eight.ram_streaming
 
 
 def test_all_unsupported_operators_are_named_at_once(tmp_path: Path) -> None:

@@ -33,6 +33,7 @@ from edgespike.graph import (
     Population,
     Projection,
     SumPool,
+    narrowest_accumulator,
 )
 from edgespike.modelfile import encode_model
 from edgespike.reference import ReferenceNetwork, project
@@ -252,8 +253,9 @@ def test_accumulators_are_as_wide_as_the_bound_needs(name: str, tmp_path: Path) 
     for number, population in enumerate(graph.populations):
         if population.initial is not None:
             incoming = [(p, graph.populations[p.source]) for p in graph.incoming(number)]
-            assert population.accumulator_bits == (
-                16 if worst_accumulator(population, incoming) < 1 << 15 else 32
+            worst, connections = worst_accumulator(population, incoming), [p.connection for p, _ in incoming]
+            assert population.accumulator_bits == narrowest_accumulator(
+                worst, population.shape[2], connections
             )
 
 
