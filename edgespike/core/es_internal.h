@@ -483,8 +483,10 @@ typedef struct es_route {
     bool is_seamless;      /* rows of targets at a time */
 } es_route;
 
+#if ES_WITH_SPEED
 /* The one projection that leaves a population, if it has no delay: NULL where there are others. */
 ES_PRIVATE const es_route *es_only_route(es_net *net, uint32_t source, es_route *route);
+#endif
 
 /* Carries events along a projection and marks the target pixels. Returns how many targets they reach. */
 ES_PRIVATE uint32_t es_project_along(es_net *net, const es_route *route, const es_pixel_events *events);
@@ -504,6 +506,7 @@ ES_PRIVATE void es_deliver(es_net *net, uint32_t number);
 ES_PRIVATE uint32_t es_level(const es_model *model, const es_population *population, uint32_t channel,
                              int32_t accumulator, int32_t step);
 
+#if ES_WITH_SPEED
 /* Levels of a byte that are quotients from 0 on, without a table. */
 typedef struct es_quotients {
     const uint32_t *accumulators;
@@ -520,6 +523,7 @@ typedef struct es_quotients {
  * and `count` is at most ES_GROUP. */
 ES_PRIVATE void es_tell_quotients(const es_quotients *group, uint32_t neuron, uint32_t first, uint32_t count,
                                   const uint8_t *told_bytes, es_pixel_events *events);
+#endif
 
 /* ---- neurons (es_neuron.c) --------------------------------------------- */
 

@@ -104,16 +104,18 @@ static void find_route(es_net *net, const es_projection *projection, es_route *r
     route->is_seamless = ES_WITH_SPEED && is_seamless(projection, target);
 }
 
+#if ES_WITH_SPEED
 const es_route *es_only_route(es_net *net, uint32_t source, es_route *route)
 {
     const es_population *population = &net->model->populations[source];
     const es_projection *projection = &net->model->projections[population->first_projection];
 
-    if (!ES_WITH_SPEED || population->projection_count != 1 || projection->delay != 0)
+    if (population->projection_count != 1 || projection->delay != 0)
         return NULL;
     find_route(net, projection, route);
     return route;
 }
+#endif
 
 /* The events of a pixel as terms; the weight vector of channel c is number
  * c * vectors_per_channel, counted from a place that depends on the target. */
