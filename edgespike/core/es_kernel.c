@@ -15,6 +15,12 @@
 #endif
 #endif
 
+/* The assembly needs all registers but one, so that none is left to point to a frame. */
+#if ES_WITH_DSP && !defined(__clang__)
+#pragma GCC push_options
+#pragma GCC optimize("omit-frame-pointer")
+#endif
+
 /* ---- weights of 8 bits, accumulators of 4 bytes -------------------------- */
 
 /* A product of 8 and 16 bits in 32: compilers have vector instructions for it. */
@@ -77,7 +83,7 @@ static inline void add_two_32(uint32_t *restrict accumulators, const int8_t *res
         accumulators[i] += product(weights[i], value) + product(weights_2[i], value_2);
 }
 
-void es_add_vectors_32(uint32_t *accumulators, const int8_t *weights, const es_term *terms,
+ES_APART void es_add_vectors_32(uint32_t *accumulators, const int8_t *weights, const es_term *terms,
                        uint32_t term_count, uint32_t length)
 {
     uint32_t i = 0;
@@ -211,17 +217,21 @@ static inline void add_pairs(uint32_t *words, const int8_t *weights, const es_te
         add_rest(words, first, count, weights + terms[i].vector, terms[i].value, NULL, 0, bytes);
 }
 
-void es_add_vectors_16(uint32_t *accumulators, const int8_t *weights, const es_term *terms,
+ES_APART void es_add_vectors_16(uint32_t *accumulators, const int8_t *weights, const es_term *terms,
                        uint32_t term_count, uint32_t length)
 {
     add_pairs(accumulators, weights, terms, term_count, length / 2, true);
 }
 
-void es_add_words_16(uint32_t *accumulators, const int8_t *weights, const es_term *terms, uint32_t term_count,
+ES_APART void es_add_words_16(uint32_t *accumulators, const int8_t *weights, const es_term *terms, uint32_t term_count,
                      uint32_t length)
 {
     add_pairs(accumulators, weights, terms, term_count, length / 2, false);
 }
+
+#if ES_WITH_DSP && !defined(__clang__)
+#pragma GCC pop_options
+#endif
 
 /* ---- any values, weights of 4 bits, maxima ------------------------------- */
 

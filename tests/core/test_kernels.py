@@ -21,7 +21,7 @@ BOARDS = [
 
 
 @pytest.mark.parametrize(("processor", "board", "assembly"), BOARDS, ids=[row[0] for row in BOARDS])
-@pytest.mark.parametrize("level", ["-O1", "-O2", "-O3"])
+@pytest.mark.parametrize("level", ["-O1", "-O2", "-O3", "-O2 -fno-omit-frame-pointer"])
 def test_equal_bits(
     need: Callable[[object, str], None], processor: str, board: str, assembly: int, level: str, tmp_path: Path
 ) -> None:
@@ -31,6 +31,6 @@ def test_equal_bits(
             shutil.which(program),
             f"{program} is not installed (apt install gcc-arm-none-eabi qemu-system-arm)",
         )
-    flags = [f"-mcpu={processor}", "-std=c99", level, f"-I{CORE}"]
+    flags = [f"-mcpu={processor}", "-std=c99", *level.split(), f"-I{CORE}"]
     printed = run_on_board("arm-none-eabi-gcc", "qemu-system-arm", board, flags, [PROGRAM], tmp_path)
     assert printed.split("\n") == [f"846 compared, assembly {assembly}", ""]
