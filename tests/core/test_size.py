@@ -50,7 +50,7 @@ def test_growth_is_told(size: Any, recorded: Any, arm_gcc: str) -> None:
     here = {**recorded, "compiler": size.compiler()}
     assert size.broken({size.JUDGED: now}, here) == []
     grown = replace(now, core=now.core + now.core // 50)
-    assert "core grew" in size.broken({size.JUDGED: grown}, here)[0]
+    assert any("core grew" in said for said in size.broken({size.JUDGED: grown}, here))
     assert size.broken({size.JUDGED: grown}, {**recorded, "compiler": "another"}) == []
 
 
