@@ -68,7 +68,7 @@ FEW_LEVELS = 15
 EXACT_LEVELS = 512  # of a source, that a function's table has an entry for each of
 STEP_LIMIT = 1 << 15  # a finer accumulator than this part of a level gains nothing
 ACCUMULATOR_LIMIT = 1 << 28  # of weights and of the bias; correction and rounding stay within 32 bits
-NARROWINGS = 3  # rounding may leave a sum a little too large
+NARROWINGS = 4  # looks whether sums fit: rounding may leave one a little too large
 ERROR_SAMPLES = 128  # that show whether a layer can do with accumulators of 2 bytes
 SCALED_VALUES = 1 << 17  # of a layer, that its scale is chosen on
 
@@ -310,10 +310,12 @@ class Quantizer:
                 return wide
             units = scale / population.neuron.step * coarser
             slim = self.in_units_of(np.where(coarser > 1, units, least), wanted, layer, statistics, number)
-        pays = self.squared_error(layer, slim, statistics, number) <= narrow.MOST_ERROR * self.squared_error(
-            layer, wide, statistics, number
-        )
-        return slim if pays else wide
+        else:
+            return wide
+        if slim is wide:
+            return wide
+        error, of_wide = (self.squared_error(layer, made, statistics, number) for made in (slim, wide))
+        return slim if error <= narrow.MOST_ERROR * of_wide else wide
 
     def in_units_of(
         self, least: Float, wanted: list[LinkWeights], layer: Layer, statistics: Statistics, number: int

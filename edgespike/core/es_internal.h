@@ -449,9 +449,12 @@ ES_PRIVATE void es_maximum_16(uint16_t *restrict maxima, const uint16_t *restric
 /* ---- projections (es_project.c) ---------------------------------------- */
 
 /* The channels of a pixel are evaluated in groups of at most this many. Small groups
- * take less stack, large ones less time where a processor has vector instructions. */
+ * take less stack, large ones less time. */
 #ifndef ES_GROUP
 #define ES_GROUP 32
+#endif
+#if ES_GROUP % 4 != 0
+#error "ES_GROUP: a multiple of 4, since levels are told four at a time"
 #endif
 
 /* What neurons of one pixel send at once. */
